@@ -25,6 +25,7 @@ from app.execution.delivery import ExecutionContext
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.lease import Lease, QueueReport, Report
+from app.jetstream.publishers import Publishers
 from app.live.frames import erase as erase_frames
 from app.live.transcriber import LiveTranscriber
 from app.operations.expiry import Expiry
@@ -99,6 +100,7 @@ class Container:
         self.redis_of_cache = cache.connected(settings.redis_url)
         self.connection = ConnectionMonitor()
         self.broker = connection.broker(settings, self.connection, traces=traces)
+        self.publishers = Publishers(self.broker)
         self.shared_windows = subscribe(self.broker, settings)
         self.slots = TaskSlots(self.names, (), self.connection.restored)  # `connect` adds them
 

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 
 from app import docs_page
-from app.asyncapi import document
+from app.asyncapi import Document
 from app.cancellation import cancel_all
 from app.container import Container
 from app.engines.engine import Engine
@@ -35,7 +35,6 @@ from app.supervision import run_forever
 from app.telemetry import logs, tracing
 from app.telemetry.metrics import metrics_route
 from app.temporary import remove_stale_files
-from handlers.task_queues import declared_queues
 
 HEALTH_PATHS = ("/health/live", "/health/ready", "/health/startup")
 LOAD_MODEL_EVERY_S = 30.0  # how often the worker checks whether a model is loaded
@@ -67,7 +66,7 @@ class Worker:
         self.app: AsgiFastStream = self._application()
 
     def _application(self) -> AsgiFastStream:
-        specification = document(VERSION, self.settings, declared_queues())
+        specification = Document(VERSION, self.settings)
         return _Application(
             self.broker,
             lifespan=self._lifespan,

@@ -5,10 +5,9 @@ from typing import Annotated
 from faststream import StreamMessage
 from faststream.nats import NatsRoute
 from nats.aio.msg import Msg
-from natscribe.schemas import subjects
+from natscribe.schemas.channels import ACCEPTED
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Task
-from natscribe.schemas.wire import Lane
 
 from app.queue.registration import Announcement, Registration
 from handlers.dependencies import FromContext
@@ -29,8 +28,6 @@ async def accept(
 
 
 ROUTES = tuple(
-    NatsRoute(
-        accept, subjects.accepted(lane), queue=subjects.QUEUE_GROUP, no_reply=True, title=f"Accepted {lane.task} tasks"
-    )
-    for lane in Lane
+    NatsRoute(accept, channel.subject, queue=channel.group, no_reply=True, title=channel.title)
+    for channel in ACCEPTED.values()
 )

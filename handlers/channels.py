@@ -1,4 +1,4 @@
-"""Declares the channels of a worker on its broker; the AsyncAPI document is generated from them.
+"""Declares the channels on which a worker subscribes.
 
 A `NatsRouter` belongs to one broker, the last that includes it (docs/upstream.md), and several workers, each with a
 broker of its own, may run in one process. So modules list their handlers as `NatsRoute`s, from which each worker
@@ -8,12 +8,11 @@ creates routers of its own.
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
-from natscribe.schemas import subjects
+from natscribe.schemas import channels, subjects
 
 from app.settings import Settings
 from app.work_sharing.sharing import engine_hash
 from handlers import accepted_tasks, dead_letters, replies, requests, voices
-from handlers.published import PUBLISHED
 from handlers.windows import transcribe_window
 
 REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
@@ -27,9 +26,6 @@ def subscribe(broker: NatsBroker, settings: Settings) -> LogicSubscriber[Msg]:
     windows = request_router()
     subscriber = shared_windows(windows, engine_hash(settings))
     broker.include_routers(accepted_router(), request_router(*REQUESTS), windows)
-    for channel in PUBLISHED:
-        description = channel.description or channel.payload.__doc__
-        broker.publisher(channel.subject, schema=channel.payload, title=channel.title, description=description)
     return subscriber
 
 
@@ -56,9 +52,9 @@ def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """
     subscriber = router.subscriber(
         subjects.windows(engine),
-        queue=subjects.QUEUE_GROUP,
+        queue=channels.WINDOWS.group,
         max_workers=replies.MAX_CONCURRENT_REQUESTS,
-        title="Shared windows",
+        title=channels.WINDOWS.title,
     )
     subscriber(transcribe_window)
     return subscriber

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from natscribe.schemas import subjects
+from natscribe.schemas import channels
 from natscribe.schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 
 from app.dead_letters.replay import Replayer
@@ -32,6 +32,6 @@ async def delete(
 
 
 ROUTES = (
-    request_route(subjects.REPLAY, replay, "Replay dead letters"),
-    request_route(subjects.DELETE_LETTERS, delete, "Delete dead letters"),
+    request_route(channels.REPLAY, replay),
+    request_route(channels.DELETE_LETTERS, delete),
 )

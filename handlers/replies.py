@@ -1,16 +1,17 @@
 """Routes of requests, and middlewares that reply to failed requests with errors, and ignore other invalid messages."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import structlog
 from faststream import BaseMiddleware, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
-from faststream.nats import NatsRoute
+from faststream.nats import NatsResponse, NatsRoute
 from nats.aio.msg import Msg
+from natscribe.schemas.channels import Channel
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.problems import invalid_request, problems_of
-from natscribe.schemas.subjects import QUEUE_GROUP, is_inbox
+from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
 from app.errors import RequestError
@@ -26,19 +27,29 @@ INTERNAL_ERROR = ErrorReply(
 log = structlog.get_logger()
 
 
-def request_route(subject: str, handler: Callable[..., Any], title: str, *, queue: str = QUEUE_GROUP) -> NatsRoute:
-    """Return the route of a request: one worker of the queue group `queue` handles each request on the subject.
+def request_route(channel: Channel, handler: Callable[..., Any]) -> NatsRoute:
+    """Return the route of the requests on a channel; the docstring of `handler` describes it in the AsyncAPI document.
 
-    `title` and the docstring of `handler` describe the request in the AsyncAPI document.
+    Raises:
+        TypeError: The handler takes other requests or returns other replies than those of the channel.
     """
+    hints = get_type_hints(handler)
+    replies = {*channel.replies, *((NatsResponse,) if channel.has_files else ())}
+    if _members(hints["request"]) != {*channel.messages} or _members(hints["return"]) != replies:
+        message = f"The handler of {channel.subject} and its entry in schemas/channels.py have different messages."
+        raise TypeError(message)
     return NatsRoute(
         handler,
-        subject,
-        queue=queue,
+        channel.subject,
+        queue=channel.group,
         max_workers=MAX_CONCURRENT_REQUESTS,
         pending_msgs_limit=MAX_WAITING_REQUESTS,
-        title=title,
+        title=channel.title,
     )
+
+
+def _members(annotation: Any) -> set[type]:  # a type or a union of types
+    return set(get_args(annotation) or (annotation,))
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from faststream.nats import NatsResponse
-from natscribe.schemas import subjects
+from natscribe.schemas import channels
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
@@ -96,11 +96,11 @@ async def delete(
 
 
 ROUTES = (
-    request_route(subjects.STATUS, status, "Task status"),
-    request_route(subjects.RESULT, result, "Result in a format"),
-    request_route(subjects.LIST, list_tasks, "List tasks"),
-    request_route(subjects.TASK_QUEUES, queue, "Task queues"),
-    request_route(subjects.WORKERS, worker, "Workers", queue=""),  # each worker replies
-    request_route(subjects.CANCEL, cancel, "Cancel a task"),
-    request_route(subjects.DELETE, delete, "Delete a task or a user"),
+    request_route(channels.STATUS, status),
+    request_route(channels.RESULT, result),
+    request_route(channels.LIST, list_tasks),
+    request_route(channels.QUEUE, queue),
+    request_route(channels.WORKERS, worker),
+    request_route(channels.CANCEL, cancel),
+    request_route(channels.DELETE, delete),
 )

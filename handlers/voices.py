@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from natscribe.schemas import subjects
+from natscribe.schemas import channels
 from natscribe.schemas.voices import (
     EnrollRequest,
     ForgetRequest,
@@ -55,8 +55,8 @@ async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromCo
 
 
 ROUTES = (
-    request_route(subjects.ENROLL, enroll, "Enrol a voice"),
-    request_route(subjects.VOICES, list_voices, "List voices"),
-    request_route(subjects.RENAME, rename, "Rename a voice"),
-    request_route(subjects.FORGET, forget, "Forget a voice"),
+    request_route(channels.ENROLL, enroll),
+    request_route(channels.VOICES, list_voices),
+    request_route(channels.RENAME, rename),
+    request_route(channels.FORGET, forget),
 )

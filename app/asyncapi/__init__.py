@@ -1,44 +1,56 @@
-"""The AsyncAPI document: FastStream generates it, and this package adds channel ids, streams, replies and examples."""
+"""The AsyncAPI document: the registry of channels, with schemas, examples and the settings of JetStream."""
 
 import json
 
 import yaml
-from faststream.nats import NatsBroker
 from faststream.specification import AsyncAPI
 from faststream.specification.base import Specification
 
-from app.asyncapi.completion import complete
+from app.asyncapi import info, jetstream
+from app.asyncapi.channels import channels, descriptions, operations, parameters
+from app.asyncapi.messages import CORRELATIONS, MESSAGES, schemas
 from app.asyncapi.node import Node
+from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
 from app.settings import Settings
 
 
-def document(version: str, settings: Settings, declared: NatsBroker) -> AsyncAPI:
-    """Create the AsyncAPI document of the service, with the stream names and limits of this deployment's `settings`.
+class Document(AsyncAPI):
+    """The AsyncAPI document of the service, with the stream names and limits of this deployment's settings.
 
-    It has the channels of the application's broker, to which FastStream adds those of `declared`, a broker that is
-    never started.
-    """
-    specification = _Document(
-        declared,
-        title="Natscribe",
-        version=version,
-        license={"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
-        schema_version="3.0.0",
-    )
-    specification.settings = settings
-    return specification
-
-
-class _Document(AsyncAPI):
-    """Generates FastStream's AsyncAPI document, and lets `complete` add ids, streams, replies and examples.
-
-    `faststream docs gen` and the documentation page both read the completed document from `to_specification`.
+    `faststream docs gen` and the documentation page both read it from `to_specification`. FastStream adds the
+    application's broker, whose channels have to be those of the registry.
     """
 
-    settings: Settings
+    def __init__(self, version: str, settings: Settings) -> None:
+        super().__init__(title="Natscribe", version=version)
+        self.settings = settings
 
     def to_specification(self) -> Specification:
-        return _Completed(complete(super().to_specification().to_jsonable(), self.settings))
+        """Return the document.
+
+        Raises:
+            LookupError: The application lacks a channel of the registry, or has a channel that is not in the registry.
+        """
+        described = descriptions(self.brokers)
+        return _Completed(
+            {
+                "asyncapi": "3.0.0",
+                "id": "urn:natscribe:contract:v1",
+                "info": info.info(self.title, self.version, self.settings),
+                "defaultContentType": "application/json",
+                "servers": SERVERS,
+                "channels": channels(described, self.settings),
+                "operations": operations(described),
+                "components": {
+                    "messages": {message.name: message.node for message in MESSAGES},
+                    "schemas": schemas(),
+                    "parameters": parameters(),
+                    "correlationIds": CORRELATIONS,
+                    "securitySchemes": SECURITY_SCHEMES,
+                },
+                "x-nats": {"objectStoreBuckets": dict(jetstream.buckets(self.settings))},
+            }
+        )
 
 
 class _Completed:

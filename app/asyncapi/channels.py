@@ -1,71 +1,153 @@
-"""The channels of the AsyncAPI document, with the ids from which clients generate code."""
+"""The channels and operations of the AsyncAPI document, from the registry and the docstrings of handlers."""
 
-from dataclasses import dataclass
-from typing import Final
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from natscribe.schemas import subjects
-from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.wire import Input, Lane
+from natscribe.schemas.channels import FRAMES, TASK_QUEUES, Channel
+from natscribe.schemas.enums import DescribedEnum
+from natscribe.schemas.examples import VOICE
+from natscribe.schemas.voices import VOICE_ID_PATTERN
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority
 
-SUBMIT, FOLLOW, QUERY, NAME, OPERATE, INSIDE = "submit", "follow", "ask", "name", "operate", "inside"
+from app.asyncapi import jetstream
+from app.asyncapi.messages import DOCUMENTED, MessageDescription, paragraphs, replies_on, requests_on
+from app.asyncapi.node import Node
+from app.settings import Settings
 
-TAGS: Final = {
-    SUBMIT: "Submit tasks.",
-    FOLLOW: "Follow tasks and read results.",
-    QUERY: "Query, cancel and delete tasks.",
-    NAME: "Voices.",
-    OPERATE: "For operators.",
-    INSIDE: "Between workers: not for clients.",
-}
+BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
+_PARAMETER: Final = re.compile(r"\{(\w+)\}")
+_REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
+_ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind": Kind}
+_SENT: Final = {channel.title: channel.meaning for channel in DOCUMENTED if channel.is_sent}
+# FastStream neither subscribes to these nor publishes there: JetStream stores them, and workers read the streams.
+_STORED: Final = (*TASK_QUEUES.values(), FRAMES)
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
-    """A channel of the AsyncAPI document: `name` is its id, `operation` is the id of its only operation.
+def descriptions(brokers: Sequence[Any]) -> dict[str, str]:
+    """Return the descriptions of the documented channels by their titles, from the brokers of the application.
 
-    `address` is its subject, with parameters such as `{task_id}`; `tag` is the group in which the document lists it.
-    `only`: the one payload class on this channel, if its handler serves several channels with different payload
-    classes; None: the channel has all payload classes of its handler.
+    Raises:
+        LookupError: A broker lacks a channel of the registry, or has a channel that is not in the registry.
     """
+    subscribers = [subscriber.specification for broker in brokers for subscriber in broker.subscribers]
+    publishers = [publisher.specification for broker in brokers for publisher in broker.publishers]
+    described = {channel.title: channel.description for channel in _STORED}
+    described |= {endpoint.name: endpoint.description or "" for endpoint in subscribers if endpoint.include_in_schema}
+    described |= {endpoint.name: _SENT.get(endpoint.name, "") for endpoint in publishers if endpoint.include_in_schema}
+    registered = {channel.title for channel in DOCUMENTED}
+    if unknown := described.keys() - registered:
+        message = f"Channels without an entry: {', '.join(unknown)}: add them to CHANNELS in schemas/channels.py."
+        raise LookupError(message)
+    if missing := registered - described.keys():
+        message = f"Nobody subscribes or publishes: {', '.join(missing)}: add a handler in handlers/ or a publisher."
+        raise LookupError(message)
+    return described
 
-    name: str
-    address: str
-    operation: str
-    tag: str
-    only: type[Input] | None = None
+
+def channels(described: Mapping[str, str], settings: Settings) -> Node:
+    """Return the channels by their ids, each channel of requests with a further one for the replies."""
+    replies = {_reply_name(channel): _reply_channel(channel) for channel in DOCUMENTED if channel.replies}
+    return {channel.name: _channel(channel, described[channel.title], settings) for channel in DOCUMENTED} | replies
 
 
-def _accepted(lane: Lane) -> Channel:
-    name = lane.capitalize()
-    return Channel(f"accepted{name}Tasks", subjects.accepted(lane, "{priority}"), f"accept{name}", INSIDE, TASKS[lane])
+def operations(described: Mapping[str, str]) -> Node:
+    """Return the operations by their ids: one of each channel."""
+    return {channel.operation: _operation(channel, described[channel.title]) for channel in DOCUMENTED}
 
 
-CHANNELS: Final = (
-    *(
-        Channel(f"{lane}Tasks", subjects.tasks(lane, "{priority}"), f"submit{lane.capitalize()}", SUBMIT)
-        for lane in Lane
-    ),
-    Channel("liveAudio", subjects.live_audio("{task_id}"), "publishFrame", SUBMIT),
-    Channel("progress", subjects.progress("{task_id}"), "followProgress", FOLLOW),
-    Channel("segments", subjects.segments("{task_id}"), "followSegments", FOLLOW),
-    Channel("speakers", subjects.speakers("{task_id}"), "followSpeakers", FOLLOW),
-    Channel("partials", subjects.partials("{task_id}"), "followPartials", FOLLOW),
-    Channel("results", subjects.results("{task_id}"), "receiveResult", FOLLOW),
-    Channel("statusRequests", subjects.STATUS, "askStatus", QUERY),
-    Channel("resultRequests", subjects.RESULT, "askResult", QUERY),
-    Channel("listRequests", subjects.LIST, "listTasks", QUERY),
-    Channel("queueRequests", subjects.TASK_QUEUES, "askQueue", QUERY),
-    Channel("workerRequests", subjects.WORKERS, "askWorkers", QUERY),
-    Channel("cancelRequests", subjects.CANCEL, "cancelTask", QUERY),
-    Channel("deleteRequests", subjects.DELETE, "deleteTask", QUERY),
-    Channel("enrollRequests", subjects.ENROLL, "enrollVoice", NAME),
-    Channel("voicesRequests", subjects.VOICES, "listVoices", NAME),
-    Channel("renameRequests", subjects.RENAME, "renameVoice", NAME),
-    Channel("forgetRequests", subjects.FORGET, "forgetVoice", NAME),
-    Channel("forgottenVoices", subjects.forgotten("{voice}"), "followForgotten", NAME),
-    Channel("deadLetters", subjects.dead_letters("{kind}"), "watchDeadLetters", OPERATE),
-    Channel("replayRequests", subjects.REPLAY, "replayDeadLetters", OPERATE),
-    Channel("letterDeletionRequests", subjects.DELETE_LETTERS, "deleteDeadLetters", OPERATE),
-    *map(_accepted, Lane),
-    Channel("windowRequests", subjects.windows("{engine}"), "transcribeWindow", INSIDE),
-)
+def _channel(channel: Channel, description: str, settings: Settings) -> Node:
+    request = "Core NATS request and reply. " if channel.replies else ""
+    node = {
+        "address": channel.subject,
+        "title": channel.title,
+        "description": f"{request}{paragraphs(description)[1]}".strip(),
+        "messages": _messages(requests_on(channel)),
+        "tags": [{"name": channel.tag.value}],
+    }
+    if names := _PARAMETER.findall(channel.subject):
+        node["parameters"] = {name: _parameter(name, channel) for name in names}
+    facts = jetstream.stream_facts(settings, channel)
+    return node | ({"x-nats": facts} if facts else {})
+
+
+def _parameter(name: str, channel: Channel) -> Node:
+    """Return the AsyncAPI node of a parameter of a channel: a reference to its shared definition.
+
+    The shared definition has a `location`: the field of the JSON payload that has the same value. Frames of live audio
+    are not JSON, so for their channel return a copy of the definition without `location`.
+    """
+    if channel is FRAMES:
+        return {key: value for key, value in parameters()[name].items() if key != "location"}
+    return {"$ref": f"#/components/parameters/{name}"}
+
+
+def _operation(channel: Channel, description: str) -> Node:
+    node: Node = {
+        "action": "send" if channel.is_sent else "receive",
+        "channel": {"$ref": f"#/channels/{channel.name}"},
+        "title": channel.title,
+        "summary": paragraphs(description)[0],
+        "tags": [{"name": channel.tag.value}],
+        "messages": _of_channel(channel.name, requests_on(channel)),
+    }
+    if channel.group:
+        node["bindings"] = {"nats": {"queue": channel.group, "bindingVersion": BINDING}}
+    if channel.replies:
+        node["reply"] = {
+            "address": _REPLY_TO,
+            "channel": {"$ref": f"#/channels/{_reply_name(channel)}"},
+            "messages": _of_channel(_reply_name(channel), replies_on(channel)),
+        }
+    return node
+
+
+def _reply_name(channel: Channel) -> str:
+    return channel.name.replace("Requests", "Replies")
+
+
+def _reply_channel(channel: Channel) -> Node:
+    return {
+        "address": None,
+        "title": f"{channel.title}: reply",
+        "description": f"The inbox of the client that sends a request on `{channel.subject}`.",
+        "messages": _messages(replies_on(channel)),
+        "tags": [{"name": channel.tag.value}],
+    }
+
+
+def _messages(messages: list[MessageDescription]) -> Node:
+    return {message.name: {"$ref": f"#/components/messages/{message.name}"} for message in messages}
+
+
+def _of_channel(channel: str, messages: list[MessageDescription]) -> list[Node]:
+    return [{"$ref": f"#/channels/{channel}/messages/{message.name}"} for message in messages]
+
+
+def parameters() -> Node:
+    """Return the shared definitions of the parameters of subjects."""
+    enums = {
+        name: {
+            "enum": [term.value for term in enum],
+            "description": " ".join(f"`{term}`: {term.meaning}" for term in enum),
+        }
+        for name, enum in _ENUMS.items()
+    }
+    return enums | {
+        "engine": {
+            "description": "A hash of the settings on which the texts of a model depend, and of the service's version.",
+            "examples": ["3f9a0c17d2e4b586"],
+        },
+        "task_id": {
+            "description": f"The task id, chosen by its publisher; it matches `{TASK_ID_PATTERN}`.",
+            "location": "$message.payload#/task_id",
+            "examples": ["meeting-2026-11-24"],
+            "x-pattern": TASK_ID_PATTERN,
+        },
+        "voice": {
+            "description": f"The id of the voice; it matches `{VOICE_ID_PATTERN}`.",
+            "location": "$message.payload#/voice",
+            "examples": [VOICE.voice],
+            "x-pattern": VOICE_ID_PATTERN,
+        },
+    }

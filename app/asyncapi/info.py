@@ -5,17 +5,25 @@ from string import Template
 from typing import Final
 
 from natscribe.jetstream.streams import DUPLICATE_WINDOW_S, RESULTS_BUCKET, TASK_TTL_S
+from natscribe.schemas.channels import Tag
 
+from app.asyncapi.node import Node
 from app.jetstream import streams
 from app.settings import Settings
 
 _DAY: Final = 24 * 3600
 
 
-def description(settings: Settings) -> str:
-    """Return the text of `info.md`, with stream names, limits and retention times of this deployment filled in."""
+def info(title: str, version: str, settings: Settings) -> Node:
+    """Return the head of the document; its description has stream names, limits and times of this deployment."""
     text = files(__package__).joinpath("info.md").read_text(encoding="utf-8")
-    return Template(text).substitute(_facts(settings))
+    return {
+        "title": title,
+        "version": version,
+        "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        "description": Template(text).substitute(_facts(settings)),
+        "tags": [{"name": tag.value, "description": tag.meaning} for tag in Tag],
+    }
 
 
 def _facts(settings: Settings) -> dict[str, str]:

@@ -1,27 +1,30 @@
 """Describes streams, consumers and buckets in the AsyncAPI document (`x-nats`), from the service's configurations."""
 
-import re
 from collections.abc import Iterator
 
 from nats.js.api import ConsumerConfig, ObjectStoreConfig, StreamConfig
 from natscribe.jetstream.streams import RESULTS_BUCKET, stored_subjects
 from natscribe.schemas import subjects
+from natscribe.schemas.channels import Channel
 
 from app.asyncapi.node import Node
 from app.jetstream import objects, streams
 from app.settings import Settings
 
 
-def stream_facts(settings: Settings, address: re.Pattern[str]) -> Node | None:
-    """Describe the stream that stores the messages of a channel, and its consumers; None if no stream stores them.
-
-    `address`: a regular expression for the subjects of the channel.
-    """
-    for config in streams.stream_configs(settings):
-        stored = [subject for subject in stored_subjects(config) if address.fullmatch(subject)]
-        if stored:
+def stream_facts(settings: Settings, channel: Channel) -> Node:
+    """Describe the stream that stores the messages of a channel, and its consumers; empty if no stream stores them."""
+    for config in streams.stream_configs(settings) if channel.stream else ():
+        if config.name == getattr(settings.stream_names, channel.stream):
+            stored = [subject for subject in stored_subjects(config) if _is_of(channel, subject)]
             return _where(config, stored) | _stream(config, stored) | _durables(settings, str(config.name), stored)
-    return None
+    return {}
+
+
+def _is_of(channel: Channel, subject: str) -> bool:
+    """Whether the messages of a channel are stored under this subject."""
+    tokens = channel.subject.split("."), subject.split(".")
+    return all(token.startswith("{") or token == stored for token, stored in zip(*tokens, strict=True))
 
 
 def _where(config: StreamConfig, stored: list[str]) -> Node:

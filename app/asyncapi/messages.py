@@ -3,36 +3,25 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final
 
-from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.channels import CHANNELS, Channel
 from natscribe.schemas.errors import ErrorReply
+from natscribe.schemas.event_headers import (
+    AcceptedHeaders,
+    FileReplyHeaders,
+    ForgottenHeaders,
+    ReplyHeaders,
+    file_reply_headers,
+)
 from natscribe.schemas.examples import EXAMPLES, Example
 from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
-from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.live import MAX_FRAME_BYTES, Partial, SpeakersEvent
+from natscribe.schemas.live import MAX_FRAME_BYTES
 from natscribe.schemas.requests import ResultFormat
-from natscribe.schemas.voices import Forgotten
-from natscribe.schemas.windows import WindowReply, WindowRequest
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.asyncapi.generated_channels import paragraphs
-from app.asyncapi.headers import (
-    AcceptedHeaders,
-    CloudEventHeaders,
-    FileReplyHeaders,
-    ForgottenHeaders,
-    InsideHeaders,
-    PartialHeaders,
-    ReplyHeaders,
-    SpeakersHeaders,
-    TaskEventHeaders,
-    file_reply_headers,
-)
 from app.asyncapi.node import Node
-from handlers.channels import REQUESTS
-from handlers.published import PUBLISHED
 
 CORRELATIONS: Final = {
     "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},
@@ -70,19 +59,9 @@ class MessageDescription:
         return self.alias or self.payload.__name__
 
     @property
-    def is_reply(self) -> bool:
-        """Whether the message is a reply."""
-        return issubclass(self.headers, ReplyHeaders | FileReplyHeaders)
-
-    @property
     def is_file(self) -> bool:
         """Whether the message is a reply to `tasks.result` whose body is a file (such as subtitles) instead of JSON."""
         return issubclass(self.headers, FileReplyHeaders)
-
-    @property
-    def is_inside(self) -> bool:
-        """Whether only workers send and receive the message."""
-        return issubclass(self.headers, AcceptedHeaders | InsideHeaders)
 
     @property
     def node(self) -> Node:
@@ -90,7 +69,7 @@ class MessageDescription:
         return {
             "name": self.name,
             "title": re.sub(r"\B[A-Z]", lambda letter: f" {letter[0].lower()}", self.name),
-            "summary": self.body_summary or paragraphs(self.payload.__doc__ or "")[0],
+            "summary": self.body_summary or paragraphs(self.payload.__doc__)[0],
             "contentType": self._content_type,
             "correlationId": {"$ref": f"#/components/correlationIds/{self._correlation}"},
             "headers": _reference(self.headers),
@@ -119,22 +98,30 @@ class MessageDescription:
             return "frameId"
         if self.headers is ForgottenHeaders:
             return "voiceId"
-        return "requestId" if issubclass(self.headers, RequestHeaders) or self.is_reply else "taskId"
+        return "requestId" if issubclass(self.headers, RequestHeaders | ReplyHeaders | FileReplyHeaders) else "taskId"
 
 
-def members(annotation: Any) -> tuple[type, ...]:  # `Any`: a type or a union of types
-    """Return the members of a union; a type is its own only member."""
-    return get_args(annotation) or (annotation,)
+def requests_on(channel: Channel) -> list[MessageDescription]:
+    """Return the messages that are published on a channel."""
+    return [_message(channel, payload) for payload in channel.messages]
 
 
-def _handled(part: str) -> list[type[BaseModel]]:
-    """Return the payload classes of all requests or of all replies, each once, from the signatures of the handlers.
+def replies_on(channel: Channel) -> list[MessageDescription]:
+    """Return the replies to the requests on a channel: those in JSON, files, and the error reply."""
+    files = _file_replies() if channel.has_files else ()
+    return [*map(_reply, channel.replies), *files, MessageDescription(ErrorReply, ReplyHeaders)]
 
-    `part`: `request` for requests, `return` for replies.
-    """
-    hints = [get_type_hints(route.call)[part] for route in REQUESTS]
-    payloads = dict.fromkeys(payload for hint in hints for payload in members(hint))
-    return [payload for payload in payloads if issubclass(payload, BaseModel)]
+
+def _message(channel: Channel, payload: type[Any]) -> MessageDescription:
+    if payload is bytes:
+        return MessageDescription(bytes, channel.headers, "Frame", "20 ms to 1 s of the audio of a live task.")
+    alias = f"Accepted{payload.__name__}" if channel.headers is AcceptedHeaders else ""
+    return MessageDescription(payload, channel.headers, alias)
+
+
+def _reply(payload: type[Any]) -> MessageDescription:
+    is_event = any(payload in channel.messages for channel in CHANNELS)
+    return MessageDescription(payload, ReplyHeaders, f"{payload.__name__}Reply" if is_event else "")
 
 
 def _file_replies() -> Iterator[MessageDescription]:
@@ -152,27 +139,13 @@ def _file_replies() -> Iterator[MessageDescription]:
         )
 
 
-_EVENTS: Final = dict.fromkeys(payload for channel in PUBLISHED for payload in members(channel.payload))
-_EVENT_HEADERS: Final[dict[type, type[Headers]]] = {
-    Partial: PartialHeaders,
-    SpeakersEvent: SpeakersHeaders,
-    Forgotten: ForgottenHeaders,
-    DeadLetter: CloudEventHeaders,
-}
-MESSAGES: Final = (
-    *(MessageDescription(task, TaskHeaders) for task in TASKS.values()),
-    MessageDescription(bytes, FrameHeaders, "Frame", "20 ms to 1 s of the audio of a live task."),
-    *(MessageDescription(event, _EVENT_HEADERS.get(event, TaskEventHeaders)) for event in _EVENTS),
-    *(MessageDescription(request, RequestHeaders) for request in _handled("request")),
-    *(
-        MessageDescription(reply, ReplyHeaders, f"{reply.__name__}Reply" if reply in _EVENTS else "")
-        for reply in _handled("return")
-    ),
-    *_file_replies(),
-    MessageDescription(ErrorReply, ReplyHeaders),
-    *(MessageDescription(task, AcceptedHeaders, f"Accepted{task.__name__}") for task in TASKS.values()),
-    MessageDescription(WindowRequest, InsideHeaders),
-    MessageDescription(WindowReply, ReplyHeaders),
+DOCUMENTED: Final = tuple(channel for channel in CHANNELS if not channel.is_internal)
+MESSAGES: Final = tuple(
+    {
+        message.name: message
+        for channel in DOCUMENTED
+        for message in (*requests_on(channel), *(replies_on(channel) if channel.replies else ()))
+    }.values()
 )
 _FRAME: Final[Node] = {
     "type": "string",
@@ -180,6 +153,12 @@ _FRAME: Final[Node] = {
     "description": f"The audio, encoded as `audio` of the task says, at most {MAX_FRAME_BYTES // 1024} KiB. "
     "A frame of `pcm_s16le` holds whole samples of all channels. A frame of `opus` is any piece of the file.",
 }
+
+
+def paragraphs(text: str | None) -> tuple[str, str]:
+    """Split a docstring into its first paragraph and the rest; return both, each joined into one line."""
+    first, _, rest = (text or "").strip().partition("\n\n")
+    return " ".join(first.split()), " ".join(rest.split())
 
 
 def schemas() -> Node:

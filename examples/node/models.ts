@@ -453,5 +453,5 @@ export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "me
 export type State = "scheduled" | "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
 export type VoicesRequests = VoicePage | ErrorReply;
-export type WindowRequests = ErrorReply | WindowReply;
+export type WindowRequests = WindowReply | ErrorReply;
 export type WorkerRequests = WorkerInfo | ErrorReply;

@@ -11,12 +11,11 @@ from urllib.parse import urljoin
 import pytest
 
 from app import docs_page
-from app.asyncapi import document
+from app.asyncapi import Document
 from app.docs_page import contract
 from app.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
-from handlers.task_queues import declared_queues
 from tests.asgi import request
 from tests.document import COMPONENTS, DOCUMENT, MESSAGES, ROOT, channel_of, names
 from tests.fakes.engine import FakeEngine
@@ -30,7 +29,7 @@ class Site:
     """The HTTP routes of the page, without the rest of the service."""
 
     def __init__(self) -> None:
-        specification = document(DOCUMENT["info"]["version"], Settings(_env_file=None), declared_queues())
+        specification = Document(DOCUMENT["info"]["version"], Settings(_env_file=None))
         specification.add_broker(Worker(Settings(_env_file=None), FakeEngine()).broker)
         self.routes: dict[str, Any] = dict(docs_page.routes(specification))
 

@@ -5,11 +5,11 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from faststream.nats import NatsBroker
 from faststream.specification import AsyncAPI
 from natscribe.jetstream.streams import stored_subjects
 from natscribe.schemas import subjects
@@ -18,12 +18,11 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import TASK_ID_PATTERN, Input, Kind, Priority
 from pydantic import TypeAdapter
 
-from app.asyncapi.completion import complete
+from app.asyncapi import Document
 from app.asyncapi.messages import MESSAGES, MessageDescription
 from app.jetstream import streams
 from app.main import Worker
 from app.settings import Settings
-from handlers.task_queues import declared_queues
 from tests.document import COMPONENTS, DOCUMENT, ROOT, names, validator
 from tests.fakes.engine import FakeEngine
 
@@ -143,7 +142,7 @@ def test_the_document_reveals_no_server_address() -> None:
     # When its document is made
     document = _generated(settings)
     # Then it has the servers of the contract, and nothing of the password
-    assert complete(document, settings)["servers"] == DOCUMENT["servers"]
+    assert document["servers"] == DOCUMENT["servers"]
     assert "secret" not in json.dumps(document)
 
 
@@ -157,40 +156,34 @@ def test_the_document_reveals_no_server_address() -> None:
     ],
 )
 def test_the_document_has_the_names_and_the_store_of_the_deployment(store: str, words: str, buckets: set[str]) -> None:
-    document = complete(_generated(), Settings(_env_file=None, nats_stream_name="speech_tasks", audio_store=store))
+    document = _generated(Settings(_env_file=None, nats_stream_name="speech_tasks", audio_store=store))
     assert set(document["x-nats"]["objectStoreBuckets"]) == buckets
     assert words in document["info"]["description"]
     assert ("speech_results" in json.dumps(document), "transcription_results" in json.dumps(document)) == (True, False)
 
 
-def test_a_channel_without_ids_and_ids_without_a_channel_are_errors() -> None:
-    # Given code with a further subject
-    document = _generated()
-    name = next(name for name, channel in document["channels"].items() if channel["address"] == subjects.STATUS)
-    document["channels"]["more"] = document["channels"][name] | {"address": "tasks.more"}
-    # Then there is no document until it has ids
-    with pytest.raises(LookupError, match=r"tasks\.more"):
-        complete(document, Settings(_env_file=None))
-    # And none if the code lacks a subject
-    document = _generated()
-    del document["channels"][name]
-    with pytest.raises(LookupError, match=r"tasks\.status"):
-        complete(document, Settings(_env_file=None))
+def test_a_channel_without_an_entry_and_an_entry_without_a_channel_are_errors() -> None:
+    # Given a service with a further subject
+    document, broker = _document(Settings(_env_file=None))
+    broker.publisher("tasks.more", title="More")
+    # Then there is no document until the registry has the subject
+    with pytest.raises(LookupError, match=r"More: add them to CHANNELS"):
+        document.to_specification()
+    # And none if the service lacks a subject of the registry
+    with pytest.raises(LookupError, match=r"Task status.*add a handler"):
+        Document("1", Settings(_env_file=None)).to_specification()
 
 
-def _generated(settings: Settings | None = None) -> dict[str, Any]:
-    """The document that FastStream generates."""
-    document: dict[str, Any] = json.loads(_generated_by_default() if settings is None else _generated_with(settings))
+def _generated(settings: Settings) -> dict[str, Any]:
+    """The document of a worker with these settings."""
+    document: dict[str, Any] = json.loads(_document(settings)[0].to_specification().to_json())
     return document
 
 
-@cache
-def _generated_by_default() -> str:
-    return _generated_with(Settings(_env_file=None))
-
-
-def _generated_with(settings: Settings) -> str:
-    return AsyncAPI(declared_queues(), Worker(settings, FakeEngine()).broker).to_specification().to_json()
+def _document(settings: Settings) -> tuple[AsyncAPI, NatsBroker]:
+    document, broker = Document("1", settings), Worker(settings, FakeEngine()).broker
+    document.add_broker(broker)
+    return document, broker
 
 
 def test_every_reference_points_at_something() -> None:

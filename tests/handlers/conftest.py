@@ -13,6 +13,7 @@ from unittest.mock import AsyncMock
 import pytest
 import pytest_asyncio
 from faststream.nats import NatsBroker, TestNatsBroker
+from natscribe.schemas.channels import TASK_QUEUES
 from natscribe.schemas.examples import EXAMPLES, WORKER_INFO
 from natscribe.schemas.requests import Deleted, LettersDeleted, ResultFormat, TaskStatus
 from natscribe.schemas.task_list import TaskPage
@@ -20,9 +21,10 @@ from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.voices import VoicePage
 from natscribe.schemas.windows import WindowReply
 
+from app.jetstream.decoding import decode
 from app.updates import Append, Checkpoint, Result, Task, TaskUpdate
 from handlers import channels
-from handlers.task_queues import declared_queues
+from handlers.tasks import HANDLERS
 
 ENGINE = "3f9a0c17d2e4b586"
 UPDATES = cast("tuple[TaskUpdate, ...]", ("first", "second"))  # handlers pass them on unchanged
@@ -106,7 +108,9 @@ def parts() -> Parts:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once per session because that takes longer than a test; tests run on the session's loop."""
-    broker, windows = declared_queues(), channels.request_router()
+    broker, windows = NatsBroker(decoder=decode), channels.request_router()
+    for lane, handler in HANDLERS.items():
+        broker.subscriber(TASK_QUEUES[lane].subject, no_reply=True)(handler)
     channels.shared_windows(windows, ENGINE)
     broker.include_routers(channels.accepted_router(), channels.request_router(*channels.REQUESTS), windows)
     async with TestNatsBroker(broker) as tested:

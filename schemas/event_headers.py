@@ -1,8 +1,10 @@
-"""The NATS headers of the messages that the service sends; `schemas/headers.py` has those that clients send."""
+"""Models of the NATS headers of messages that the service sends; `headers.py` has those of messages from clients."""
 
 from typing import Final, Literal
 
-from natscribe.schemas.headers import (
+from pydantic import Field, create_model
+
+from .headers import (
     AUDIO_OFFSET,
     AUDIO_SHA256,
     CREATED_AT,
@@ -19,8 +21,7 @@ from natscribe.schemas.headers import (
     TaskHeaders,
     Trace,
 )
-from natscribe.schemas.wire import TaskId, Time
-from pydantic import Field, create_model
+from .wire import TaskId, Time
 
 _LIVE: Final = "Over core NATS only:"
 

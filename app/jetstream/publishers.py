@@ -1,0 +1,50 @@
+"""The FastStream publishers of a worker: one for each channel of the contract on which the service publishes."""
+
+from functools import reduce
+from operator import or_
+from typing import Any
+
+from faststream import BaseMiddleware
+from faststream.nats import NatsBroker
+from faststream.nats.publisher.usecase import LogicPublisher
+from natscribe.schemas import channels
+from natscribe.schemas.channels import Channel
+
+
+class Publishers:
+    """Declares the publishers on a broker; each is used with the subject of the message."""
+
+    def __init__(self, broker: NatsBroker) -> None:
+        self.tasks = broker.publisher("tasks.*.*", include_in_schema=False)  # the task queues, for replays
+        self.progress = _declared(broker, channels.PROGRESS)
+        self.segments = _declared(broker, channels.SEGMENTS)
+        self.speakers = _declared(broker, channels.SPEAKERS)
+        self.results = _declared(broker, channels.RESULTS)
+        self.partials = _declared(broker, channels.PARTIALS)
+        self.forgotten = _declared(broker, channels.FORGOTTEN)
+        self.dead_letters = _declared(broker, channels.DEAD_LETTERS)
+        self.windows = _declared(broker, channels.WINDOWS)
+        self.grants = _declared(broker, channels.GRANTS)
+        self.removed = _declared(broker, channels.REMOVED)
+        self.positions = _declared(broker, channels.POSITIONS)
+        self.reminders = _declared(broker, channels.REMINDERS)
+
+
+def _declared(broker: NatsBroker, channel: Channel) -> LogicPublisher:
+    return broker.publisher(
+        channel.subject,
+        title=channel.title,
+        schema=reduce(or_, channel.messages) if channel.messages else None,
+        description=channel.meaning if channel.messages else None,
+        include_in_schema=channel.is_sent,
+    )
+
+
+class WithoutCorrelationId(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
+    """Publishes events without the header `correlation_id`, which FastStream adds: only replies have it."""
+
+    async def publish_scope(self, call_next: Any, cmd: Any) -> Any:
+        """Publish a message."""
+        if self.msg is None:  # not a reply
+            cmd.correlation_id = None
+        return await call_next(cmd)
