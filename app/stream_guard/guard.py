@@ -6,6 +6,7 @@ Before each change it confirms that it holds the lease. The other workers receiv
 """
 
 import asyncio
+import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import Final
@@ -20,8 +21,8 @@ from app.errors import describe
 from app.jetstream.lease import FLEET_STREAM, Lease, LeaseLostError, Report
 from app.jetstream.streams import stream_configs
 from app.settings import Settings
-from app.stream_guard import advisories, provisioning
-from app.stream_guard.provisioning import UNKNOWN, Inspection
+from app.stream_guard import provisioning
+from app.stream_guard.provisioning import Inspection
 from app.stream_guard.resources import all_resources
 from app.stream_guard.strays import append_strays
 from app.supervision import run_forever, wait_up_to
@@ -40,6 +41,12 @@ WAIT: Final = "Wait ten seconds: another worker takes the lease. If this problem
 CHECK_RIGHTS: Final = (
     "Search the log of the workers for nats_permission_refused: the service's user may lack a right (docs/access.md)"
 )
+ADVISORIES: Final = "$JS.EVENT.ADVISORY.API"  # one message for each request to JetStream, except for successful reads
+# Requests that change a stream or consumer: most advisories are about reads.
+_CHANGE: Final = re.compile(
+    rb'"subject":"\$JS\.API\.(?:STREAM\.(?:CREATE|UPDATE|DELETE)\.([^".]+)'
+    rb'|CONSUMER\.(?:CREATE|DURABLE\.CREATE|DELETE|PAUSE)\.[^".]+\.([^".]+))'
+)
 
 log = structlog.get_logger()
 
@@ -54,7 +61,6 @@ class StreamGuard:
         self._meter = meter
         self._lease = lease
         self._names = {resource.name for resource in all_resources(self._js, settings)}
-        self._changed_by: dict[str, str] = {}  # the client that has changed a stream or consumer since the last check
         self._changed = asyncio.Event()
         self._last: Inspection | None = None  # the state after the last check
         self._retry_at = 0.0
@@ -116,7 +122,7 @@ class StreamGuard:
 
         A check takes place at least every GUARD_EVERY_S, and at once after a client has changed one of them.
         """
-        advisory_inbox = await self._nats.subscribe(advisories.ADVISORIES, cb=self._receive)
+        advisory_inbox = await self._nats.subscribe(ADVISORIES, cb=self._receive)
         try:
             await run_forever(
                 "stream_guard", self._check_and_wait, every_s=SHORTEST_PAUSE_S, retry_after_s=GUARD_EVERY_S
@@ -134,11 +140,10 @@ class StreamGuard:
             NatsError: NATS does not answer.
         """
         state, now = await provisioning.inspect_streams(self._js, self._settings), asyncio.get_running_loop().time()
-        changed_by, self._changed_by = self._changed_by, {}
         is_new = state != self._last if self._last is not None else not state.is_healthy
         if is_new or (state.broken and now >= self._retry_at):
             self._strays_until = now + STRAYS_FOR_S
-            state = await self._restore(state, changed_by)
+            state = await self._restore(state)
         elif now < self._strays_until and self._lease.held:
             for stream in stream_configs(self._settings):
                 if stream.name not in state.broken:
@@ -162,16 +167,14 @@ class StreamGuard:
             if is_new:
                 await self._lease.renew()
 
-    async def _restore(self, before: Inspection, changed_by: Mapping[str, str]) -> Inspection:
+    async def _restore(self, before: Inspection) -> Inspection:
         """Create and restore streams, consumers and buckets, record the remaining problems, and return the new state.
 
-        `before`: the state before the call. `changed_by`: the client that has last changed a stream or consumer, if
-        known; the keys are the names of the streams and consumers.
+        `before`: the state before the call.
         """
         if before.missing:
-            clients = sorted({changed_by[name] for name in before.missing if name in changed_by})
-            log.error("streams_found_missing", names=before.missing, by=clients or UNKNOWN)
-        refused, obstacle = await self._provision(before.missing, changed_by)
+            log.error("streams_found_missing", names=before.missing)
+        refused, obstacle = await self._provision(before.missing)
         after = await provisioning.inspect_streams(self._js, self._settings)
         problems = [problem for name, problem in refused.items() if name in after.broken]
         if after.broken and obstacle is not None:
@@ -184,14 +187,11 @@ class StreamGuard:
         self._meter.restored_streams.inc(len(before.broken - after.broken))
         return after
 
-    async def _provision(
-        self, missing: Collection[str], changed_by: Mapping[str, str]
-    ) -> tuple[Mapping[str, Problem], str | None]:
+    async def _provision(self, missing: Collection[str]) -> tuple[Mapping[str, Problem], str | None]:
         """Create and restore streams, consumers and buckets.
 
         If no worker can take the lease, only those in `missing` and the stream of the lease's bucket are created and
-        restored. `changed_by`: the client that has last changed a stream or consumer, if known; the keys are the names
-        of the streams and consumers.
+        restored.
 
         Return the changes that NATS has refused, by the name of the stream or consumer, and a text about anything else
         that has prevented changes; None: nothing else has.
@@ -200,7 +200,7 @@ class StreamGuard:
         fenced, confirm = self._lease.unavailable is None, self._lease.confirm
         names, obstacle = (None, None) if fenced else ({*missing, FLEET_STREAM}, UNFENCED)
         try:
-            refused = await provisioning.provision(self._js, self._settings, changed_by, confirm=confirm, names=names)
+            refused = await provisioning.provision(self._js, self._settings, confirm=confirm, names=names)
         except provisioning.StreamError as error:
             log.error("streams_not_created", reason=str(error))  # noqa: TRY400 -- the reason needs no traceback
             refused = {error.resource: error.problem}
@@ -219,22 +219,14 @@ class StreamGuard:
         await wait_up_to(every_s - SHORTEST_PAUSE_S, self._changed)
 
     async def _receive(self, advisory: Msg) -> None:
-        """Handle JetStream's notice that a client, no worker, has requested to change a stream or consumer.
-
-        If NATS has made the change, wake `run`, which then checks all streams, consumers and buckets; if it has refused
-        the change, only log this.
-        """
-        change = advisories.read(advisory.data)
-        if change is None or change.resource not in self._names:
-            return
-        if change.refusal is None:
-            self._changed_by[change.resource] = change.client
+        if changed_resource(advisory.data) in self._names:
             self._changed.set()
-        else:
-            log.warning(
-                "stream_change_refused",
-                of=change.resource,
-                by=change.client,
-                reason=change.refusal,
-                see="docs/faststream.md",
-            )
+
+
+def changed_resource(advisory: bytes) -> str | None:
+    """Return the stream or consumer that a client has requested to change, as an advisory of JetStream reports it.
+
+    Return None if the request was another one.
+    """
+    change = _CHANGE.search(advisory)
+    return None if change is None else (change[1] or change[2]).decode(errors="replace")

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import structlog
@@ -17,7 +16,6 @@ from app.jetstream.connection import StartError, TooFewServersError
 from app.jetstream.lease import FLEET_STREAM, Confirm, unfenced
 from app.jetstream.slots import Slots
 from app.settings import Settings
-from app.stream_guard.advisories import ALREADY_THERE
 from app.stream_guard.resources import Config, Difference, Info, Resource, all_resources
 from app.stream_guard.strays import append_strays
 
@@ -41,8 +39,8 @@ FILLED: Final = 80  # percent of the bytes that a stream may hold
 FILLED_UP: Final = f"The stream {{name}} is more than {FILLED} % full, and refuses new messages when it is full"
 MAKE_ROOM: Final = "Allow it more bytes (nats stream edit {name} --max-bytes BYTES), or delete tasks that nobody needs"
 CHANGE_REPLICAS: Final = "nats stream edit {stream} --replicas {replicas}"
-UNKNOWN: Final = "unknown"  # the client that has changed a stream, if no advisory has named it
 TOO_FEW_CODES: Final = {10005, 10074}  # err_codes of nats-server: no suitable peers; replicas without a cluster
+ALREADY_THERE: Final = 10058  # err_code: another worker has created a stream of this name
 NOT_FOUND, UNAVAILABLE = 404, 503  # codes of errors that pass
 
 log = structlog.get_logger()
@@ -159,7 +157,6 @@ async def recreate_projection_consumers(
 async def provision(
     js: JetStreamContext,
     settings: Settings,
-    changed_by: Mapping[str, str] = MappingProxyType({}),
     *,
     confirm: Confirm = unfenced,
     names: Collection[str] | None = None,
@@ -168,9 +165,8 @@ async def provision(
 
     Return the changes that NATS has refused, by the name of the stream or consumer.
 
-    `changed_by`: the client that has last changed a stream or consumer, if an advisory has named it; the keys are the
-    names of the streams and consumers. `confirm` is called before each change, and raises an error to prevent it.
-    `names`: the only streams and consumers to create or restore; None: all.
+    `confirm` is called before each change, and raises an error to prevent it. `names`: the only streams and consumers
+    to create or restore; None: all.
 
     Raises:
         NatsError: NATS does not answer, or `confirm` has prevented a change.
@@ -185,7 +181,7 @@ async def provision(
     # Without the stream of the lease's bucket, nobody can confirm anything.
     for resource, info in sorted(existing, key=lambda found: found[0].name != FLEET_STREAM):
         fence = unfenced if resource.name == FLEET_STREAM else confirm
-        problem = await _restore(resource, info.config, by=changed_by.get(resource.name, UNKNOWN), confirm=fence)
+        problem = await _restore(resource, info.config, confirm=fence)
         if problem is not None:
             problems[resource.name] = problem
         elif isinstance(resource.config, StreamConfig):
@@ -213,10 +209,10 @@ async def _create(resource: Resource, replicas: int) -> None:
         raise StreamError(resource.name, problem) from error
 
 
-async def _restore(resource: Resource, actual: Config, *, by: str, confirm: Confirm) -> Problem | None:
+async def _restore(resource: Resource, actual: Config, *, confirm: Confirm) -> Problem | None:
     """Restore the settings of a stream or consumer that the service needs; if NATS refuses that, return the problem.
 
-    `actual` is the configuration in NATS, which the client `by` has changed. All differences that remain are logged.
+    `actual` is the configuration in NATS. All differences that remain are logged.
 
     Raises:
         NatsError: NATS does not answer, or `confirm` has prevented the change.
@@ -225,14 +221,14 @@ async def _restore(resource: Resource, actual: Config, *, by: str, confirm: Conf
     needed = {difference.setting: difference.expected for difference in differences if difference.is_needed}
     refused = await _update(resource, actual, needed, confirm) if needed else {}
     if restored := sorted(needed.keys() - refused.keys()):
-        log.warning("settings_restored", of=resource.name, settings=restored, by=by)
+        log.warning("settings_restored", of=resource.name, settings=restored)
     for difference in differences:
         if difference.setting in refused or not difference.is_needed:
             log_difference(difference)
     if not refused:
         return None
     reason = "; ".join(sorted(set(refused.values())))
-    log.error("settings_not_restored", of=resource.name, settings=sorted(refused), by=by, reason=reason)
+    log.error("settings_not_restored", of=resource.name, settings=sorted(refused), reason=reason)
     next_step = DELETE_STREAM if resource.kind == "stream" else DELETE_CONSUMER
     return _problem(CHANGE_REFUSED, next_step, resource, settings=", ".join(refused), reason=reason)
 
