@@ -28,9 +28,6 @@ _OPUS_RATE_HZ = 48_000  # of every decoder
 _OPUS_BYTES_PER_S = 6000  # if the duration of the file is unknown
 _WAV_CODECS = {(1, 16): Codec.PCM_S16LE, (6, 8): Codec.ALAW, (7, 8): Codec.MULAW}  # by format tag and bits per sample
 _FILE_SIGNATURES = b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"\x1aE\xdf\xa3"
-ACCEPTED = (
-    "only WAV with 16-bit samples, mu-law or A-law, and Opus in Ogg or WebM can be sent, with one or two channels"
-)
 _EXTENSIBLE = 0xFFFE  # the format tag of WAV files whose codec is in a later field
 
 
@@ -220,7 +217,7 @@ def _opus(header: bytes) -> LiveAudio:
     return LiveAudio(codec=Codec.OPUS, sample_rate=_OPUS_RATE_HZ, channels=header[start + 9])
 
 
-def conversion_hint(url: str) -> str:
-    """Return a sentence for error messages: how to pipe the audio at `url` from ffmpeg into `natscribe live`."""
-    converted = f"ffmpeg -loglevel error -re -i {shlex.quote(url)} -f s16le -ac 1 -ar 16000 -"
+def conversion_hint(source: str) -> str:
+    """Return a sentence for error messages: how to pipe a file or URL from ffmpeg into `natscribe live`."""
+    converted = f"ffmpeg -loglevel error -re -i {shlex.quote(source)} -f s16le -ac 1 -ar 16000 -"
     return f"`{converted} | {command()} live -` sends anything that ffmpeg reads"

@@ -1,20 +1,17 @@
-"""Decodes the audio of files and URLs for live tasks, with the library PyAV; without it, only files, with ffmpeg."""
+"""Decodes the audio of files and URLs for live tasks, with the library PyAV."""
 
 import os
 import ssl
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain, groupby
 from pathlib import Path
-from shutil import which
 from typing import TYPE_CHECKING
 
-from natscribe.cli.audio_input import ACCEPTED, CHUNK_S, after_first, conversion_hint, paced
-from natscribe.cli.console import WARNING, UsageError, print_above, require
+from natscribe.cli.audio_input import CHUNK_S, after_first, conversion_hint, paced
+from natscribe.cli.console import WARNING, print_above, require
 from natscribe.client import ClientError
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.task_fields import FORMATS
@@ -40,9 +37,8 @@ class _BrokenAudioError(Exception):
     """The audio cannot be read, or breaks off; the message says why."""
 
 
-def _has_pyav() -> bool:
-    """Whether the library PyAV is installed."""
-    return find_spec("av") is not None
+def _require_pyav(purpose: str, source: str) -> None:
+    require(find_spec("av"), f"{purpose}, install PyAV (pip install av); without it, {conversion_hint(source)}")
 
 
 async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
@@ -52,16 +48,11 @@ async def from_file(path: Path, speed: float) -> AsyncIterator[bytes]:
     second.
 
     Raises:
-        typer.BadParameter: Neither PyAV nor ffmpeg is installed.
+        typer.BadParameter: PyAV is not installed; the message says how to send the audio without it.
         ClientError: The file cannot be read, or has no audio.
     """
-    if _has_pyav():
-        chunks = _PyAVReader(f"file:{path}", path.name, _ONE_FILE).chunks()
-    elif which("ffmpeg"):
-        chunks = _by_ffmpeg(path)
-    else:
-        message = f"to play {path.name}, install ffmpeg, or PyAV (pip install av); without them, {ACCEPTED}"
-        raise UsageError(message)
+    _require_pyav(f"to play {path.name}", str(path))
+    chunks = _Reader(f"file:{path}", path.name, _ONE_FILE).chunks()
     audio = _until_broken(chunks, path.name, "check whether a player plays it.")
     return paced(await after_first(audio), speed)
 
@@ -75,11 +66,11 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
         typer.BadParameter: PyAV is not installed; the message says how to send the audio without it.
         ClientError: The URL cannot be read, or has no audio.
     """
-    require(_has_pyav(), f"to read a URL here, install PyAV (pip install av); without it, {conversion_hint(url)}")
+    _require_pyav("to read a URL here", url)
     name = without_login(url)
     certificate = ", its certificate (SSL_CERT_FILE may name its authority)" if "https:" in name else ""
     hint = f"check the address{certificate}, and whether a player plays it."
-    reader = _PyAVReader(url, name, _options_of_urls())
+    reader = _Reader(url, name, _options_of_urls())
     audio = await after_first(_until_broken(reader.chunks(), name, hint))
     return paced(audio, speed) if reader.is_file else audio
 
@@ -118,7 +109,7 @@ def _until_broken(chunks: Iterator[bytes], name: str, hint: str) -> Iterator[byt
 
 
 @dataclass
-class _PyAVReader:
+class _Reader:
     """Decodes the audio of a file or URL with PyAV.
 
     `address`: the file or URL that FFmpeg opens. `name`: the name of the audio in messages. `options`: FFmpeg's options
@@ -189,28 +180,3 @@ def _format(frame: "AudioFrame") -> tuple[str, str, int]:
 
 def _samples(frame: "AudioFrame") -> bytes:
     return bytes(frame.planes[0])[: 2 * frame.samples]  # after them a plane has padding
-
-
-def _by_ffmpeg(path: Path) -> Iterator[bytes]:
-    """Decode a file with the program ffmpeg, and yield the audio in chunks of CHUNK_S seconds.
-
-    Raises:
-        _BrokenAudioError: The file cannot be read, or breaks off.
-    """
-    samples = ["-map", "0:a:0", "-f", "s16le", "-ac", "1", "-ar", str(AUDIO.sample_rate)]
-    restrictions = [word for option, value in _ONE_FILE.items() for word in (f"-{option}", value)]
-    command = ["ffmpeg", "-nostdin", "-loglevel", "error", *restrictions, "-i", f"file:{path}", *samples, "-"]
-    with tempfile.TemporaryFile("w+", errors="replace") as log:
-        with subprocess.Popen(  # noqa: S603 -- no shell
-            command, stdout=subprocess.PIPE, stderr=log, start_new_session=True
-        ) as ffmpeg:  # in a session of its own, Ctrl-C ends the audio and not ffmpeg
-            if ffmpeg.stdout is not None:
-                while chunk := ffmpeg.stdout.read(_CHUNK_BYTES):
-                    yield chunk
-        if not ffmpeg.returncode:
-            return
-        log.seek(0)
-        # The first line is the cause, after a prefix of ffmpeg, as in "[mp3 @ 0x55d0] Header missing".
-        why = log.readline().strip().rpartition("] ")[2] or f"ffmpeg ended with {ffmpeg.returncode}"
-    if "matches no streams" not in why:  # else it has no audio
-        raise _BrokenAudioError(why)

@@ -26,8 +26,8 @@ Source = Annotated[
     typer.Argument(
         metavar="FILE|URL|-",
         help="- for audio from standard input; or a recording, which is played in real time: WAV and Opus unchanged, "
-        "anything else mixed to one channel, if ffmpeg or PyAV is installed here; or the URL of a radio, a camera or "
-        "a recording (http, https, rtsp), if PyAV is.",
+        "anything else mixed to one channel; or the URL of a radio, a camera or a recording (http, https, rtsp). To "
+        "decode them, PyAV has to be installed here.",
     ),
 ]
 CodecOption = Annotated[Codec, typer.Option("--codec", help="Codec of standard input.")]

@@ -47,7 +47,7 @@ class AudioSource:
 
         Raises:
             typer.BadParameter: The file is missing, empty or too large, standard input is a terminal, or the source has
-                to be decoded, and neither PyAV nor ffmpeg is installed for this.
+                to be decoded, and PyAV is not installed for this.
             ClientError: The source cannot be read, or has no audio.
         """
         if source == STANDARD_INPUT:
