@@ -21,7 +21,11 @@ from app.engines.messages import Loaded
 from app.engines.offered_models import offered_models
 from app.engines.whisper import bundled
 from app.engines.window_queue import WindowQueue
-from app.execution.delivery import ExecutionContext
+from app.execution.beginning import Beginning
+from app.execution.delivery import Delivery
+from app.execution.heartbeat import Heartbeat
+from app.execution.settlement import Settlement
+from app.execution.telemetry import Telemetry
 from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.lease import Lease, QueueReport, Report
@@ -69,6 +73,14 @@ from app.voices.identification import Identification
 from app.voices.store import VoiceStore
 from app.work_sharing.sharing import WorkSharing
 from handlers.channels import subscribe
+from handlers.task_middlewares import (
+    AttemptMiddleware,
+    DeliveryMiddleware,
+    HeartbeatMiddleware,
+    SettlementMiddleware,
+    SharingMiddleware,
+    TelemetryMiddleware,
+)
 from handlers.tasks import subscribe_to_grants
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
@@ -144,7 +156,6 @@ class Container:
 
     def _make_queue(self) -> None:
         self.messages = TaskMessages(self.nats, self.names)
-        self.slots = self._declare_slots()
         self.queues = QueueReader(self.nats, self.names, self.messages, lambda: self._queue_report().scheduled)
         self.positions = Positions(self.nats, self.messages)
         self.registration = Registration(
@@ -169,28 +180,32 @@ class Container:
         )
         self.quotas.changed = self.scheduler.reconsider
 
-    def _declare_slots(self) -> TaskSlots:
-        live_tasks = live_tasks_at_once(self.settings.live_streams)
-        slots = subscribe_to_grants(self.broker, GrantReader(self.messages), self.names, live_tasks=live_tasks)
-        return TaskSlots(self.names, tuple(slots), self.connection.restored)
-
     def _make_execution(self, ack_wait: float) -> None:
-        self.execution = ExecutionContext(
-            self.nats,
-            self.settings,
+        settings = self.settings
+        settlement = Settlement(
             self.log,
             self.messages,
-            self.registration,
-            self.results,
             self.dead_letters,
             self.reminders,
             self.projection,
-            self.connection,
-            self.sharing,
-            self.meter,
-            self.tracer,
-            ack_wait=ack_wait,
+            max_attempts=settings.max_attempts,
+            retry_delay=settings.task_retry_delay,
         )
+        beginning = Beginning(
+            self.registration, self.log, self.results, self.connection, meter=self.meter, tracer=self.tracer
+        )
+        self.task_middlewares = (
+            partial(DeliveryMiddleware, partial(Delivery.of, settings=settings, ack_wait=ack_wait)),
+            partial(TelemetryMiddleware, Telemetry(self.worker_name, self.meter)),
+            partial(SharingMiddleware, self.sharing),
+            partial(SettlementMiddleware, settlement),
+            partial(HeartbeatMiddleware, Heartbeat(self.nats, self.meter, settings.task_timeout)),
+            partial(AttemptMiddleware, beginning),
+        )
+        live_tasks = live_tasks_at_once(settings.live_streams)
+        read = GrantReader(self.messages)
+        slots = subscribe_to_grants(self.broker, read, self.names, self.task_middlewares, live_tasks=live_tasks)
+        self.slots = TaskSlots(self.names, slots, self.connection.restored)
 
     def _make_speech(self) -> None:
         self.recordings = make_recording_store(self.settings, self.nats)

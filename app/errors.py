@@ -43,6 +43,10 @@ class PermanentError(TaskError):
     """An attempt at a task has failed, and a retry cannot help: the task fails."""
 
 
+class InvalidTaskError(ReportedError):
+    """A task message is no valid task: its publisher reads this error in the log of the task, if it has a task id."""
+
+
 class FencedError(Exception):
     """Another writer has appended to the task's log: this worker stops, and does not acknowledge the task message."""
 

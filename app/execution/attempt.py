@@ -61,7 +61,7 @@ class TaskAttempt:
         """
         self._log = log
         self._results = results
-        self._spans = spans
+        self.spans = spans
         self._before = record
         self.record = record  # the last record that this worker has read or appended
         last = record.event
@@ -132,7 +132,7 @@ class TaskAttempt:
                 after_failure=failed_or_lost(last),
             )
             self.checkpoint = await self._speakers.resume(self.checkpoint, self.record)
-        self._spans.enter(Stage.FETCHING)
+        self.spans.enter(Stage.FETCHING)
 
     async def append(self, update: TaskUpdate) -> None:
         """Append progress, text or changes of speakers to the task's log, or store embeddings or a state of speakers.
@@ -148,7 +148,7 @@ class TaskAttempt:
         """
         async with self._lock:
             if isinstance(update, Progress):
-                self._spans.enter(update.stage)
+                self.spans.enter(update.stage)
                 self._progress.advance(update)
                 self._pending = True
                 if time.monotonic() - self._appended_at >= MIN_EVENT_INTERVAL_S:
@@ -165,7 +165,7 @@ class TaskAttempt:
             FencedError: Another writer has appended to the log, or another outcome of the task is stored.
             TransientError: JetStream does not reply.
         """
-        self._spans.enter("storing")
+        self.spans.enter("storing")
         async with self._lock:
             await self._check()
             self.result, self._may_have_object = result, True
@@ -223,20 +223,26 @@ class TaskAttempt:
     async def fail(self, error: ErrorDetail) -> None:
         """End the task's log with a `failed` event, or with the event of an outcome that is already stored.
 
+        A task that still waits is `running` before.
+
         Raises:
             FencedError: Another writer has appended to the log.
             TransientError: JetStream does not reply.
         """
+        await self._start_if_waiting()
         await self.check()
         await self._end(await self._log.forbid_result(self.record, error))
 
     async def retry(self, error: ErrorDetail, retry_at: datetime) -> None:
         """Append a `retrying` event, with the error of this attempt and the time of the next one.
 
+        A task that still waits is `running` before.
+
         Raises:
             FencedError: Another writer has appended to the log.
             TransientError: JetStream does not reply.
         """
+        await self._start_if_waiting()
         async with self._lock:
             stage = self._progress.latest.stage  # the stage in which the attempt failed
             await self._append(State.RETRYING, stage=stage, error=error, retry_at=retry_at)
@@ -266,11 +272,15 @@ class TaskAttempt:
         elif self._may_have_object and isinstance(await self._log.outcome(self.record), NoResult):
             await self._results.delete_object(task_id, of=owner)
 
+    async def _start_if_waiting(self) -> None:
+        if self.record.event.state.waits:
+            await self.start()
+
     async def _store(self, update: NewText | SpeakerChanges | SpeakerState | Embeddings) -> None:
         try:
             match update:
                 case NewText():
-                    self._spans.transcribed(update.text)
+                    self.spans.transcribed(update.text)
                     await self._append_segments(update)
                 case SpeakerChanges():
                     await self._speakers.append(update, self.record)

@@ -1,32 +1,62 @@
-"""Settlement, the end of a delivery: ends, retries or releases the task, and settles the task message.
+"""Settlement, the end of a delivery: carries out what `decide` says about the log, dead letters and the grant.
 
 Three steps always have this order. First an event is appended to the task's log. If the task has failed for good, and
-not because of its client, its message is then stored with the error, as a dead letter. At last the message is settled,
-i.e. acknowledged or returned to its queue.
+not because of its client, its message is then stored with the error, as a dead letter. At last the grant is settled,
+i.e. acknowledged or returned to JetStream.
 """
 
 import asyncio
 import random
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 import structlog
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.progress import ProgressEvent, State
+from natscribe.schemas.progress import State
 
-from app.errors import FencedError, MessageGoneError, ObsoleteMessageError, TaskError, TransientError, describe
+from app.dead_letters.store import DeadLetterStore
+from app.errors import (
+    FencedError,
+    InvalidTaskError,
+    MessageGoneError,
+    ObsoleteMessageError,
+    ReportedError,
+    TaskError,
+    TransientError,
+    describe,
+)
 from app.execution.attempt import TaskAttempt
 from app.execution.checkpoint import StaleSegmentsError
+from app.execution.decision import FAILURES, Append, Decision, Ending, LogState, Settle, decide
 from app.execution.delivery import Delivery
 from app.execution.retries import delay_after
 from app.jetstream.records import UnreadableError
-from app.retention.reminders import make_reminder_of_invalid
-from app.telemetry.metrics import task_name
+from app.queue.stored_message import StoredMessage
+from app.queue.task_messages import TaskMessages
+from app.redis_store.projection import RedisProjection
+from app.retention.reminders import Reminders, make_reminder_of_invalid
+from app.task_log.log import TaskLog
+from app.task_log.record import Record
 
-EMPTY_LOG_DELAY_S: Final = 2.0  # until the stream guard has restored a changed stream
+RESTORED_AFTER_S: Final = 2.0  # until the stream guard has restored a changed stream
 RELEASE_TIMEOUT_S: Final = 5.0  # how long a stopping worker waits for NATS to release its message
+
+# The errors that end an attempt, by type; any other error is a fault, and a retry may help.
+ENDINGS: Final[tuple[tuple[tuple[type[Exception], ...], Ending], ...]] = (
+    ((FencedError,), Ending.FENCED),
+    ((UnreadableError,), Ending.UNREADABLE),
+    ((StaleSegmentsError, MessageGoneError), Ending.STALE),
+    ((ObsoleteMessageError,), Ending.OBSOLETE),
+    ((InvalidTaskError,), Ending.INVALID),
+    ((TransientError,), Ending.TRANSIENT),
+    ((TaskError,), Ending.PERMANENT),
+)
+UNEXPECTED: Final = ErrorDetail(
+    code=ErrorCode.INTERNAL, message="The service failed unexpectedly: report the task id to its operator."
+)
 
 log = structlog.get_logger()
 
@@ -34,219 +64,230 @@ log = structlog.get_logger()
 class DeliveryOutcome(NamedTuple):
     """The outcome of one delivery.
 
-    `state`: the new state of the task; None: this worker has not changed the task. `error`: the error of the attempt;
-    None: it has not failed.
+    `log`: what the log of the task said; None: it could not be settled. `state`: the new state of the task; None: this
+    worker has not changed the task. `error`: the error of the attempt; None: it has not failed.
     """
 
+    ending: Ending
+    log: LogState | None = None
     state: State | None = None
     error: ErrorDetail | None = None
 
 
-async def completed(delivery: Delivery) -> DeliveryOutcome:
-    """Acknowledge the message of a task whose result is stored, and return the outcome `completed`.
+class _End(NamedTuple):
+    """How an attempt ended; `error`: its failure, or what is wrong with the message."""
 
-    A failed acknowledgement is only logged.
+    ending: Ending
+    error: ErrorDetail | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Settles deliveries.
+
+    `projection`: the copies of states and results in Redis. `retry_delay`: the seconds before the first retry.
     """
-    try:
-        await delivery.acknowledge()
-    except NatsError as broken:  # the worker that gets the message next finds the stored result
-        log.warning("task_acknowledgement_failed", error=describe(broken))
-    return DeliveryOutcome(State.COMPLETED)
 
+    log: TaskLog
+    messages: TaskMessages
+    dead_letters: DeadLetterStore
+    reminders: Reminders
+    projection: RedisProjection
+    max_attempts: int
+    retry_delay: float
 
-async def stopped(delivery: Delivery) -> DeliveryOutcome:
-    """Return the message to its queue because the worker stops, so that another worker can take the task at once.
+    async def settle(self, delivery: Delivery, error: Exception | None = None) -> DeliveryOutcome:
+        """Settle a delivery whose attempt has ended with `error`; None: it has stored the result of the task.
 
-    The message is not returned if JetStream may have redelivered it already. If it is not returned, JetStream
-    redelivers it after TASK_ACK_WAIT.
-    """
-    if not delivery.may_be_redelivered:
-        with suppress(FencedError, TransientError, NatsError, TimeoutError):
+        If JetStream does not answer, it delivers the message again after TASK_ACK_WAIT.
+        """
+        end = _end_of(error)
+        try:
+            return await self._settle(delivery, end)
+        except UnreadableError as unreadable:
+            return await self.settle(delivery, unreadable)
+        except FencedError as fenced:
+            # The log of an invalid message was empty when it was read: read it again.
+            return await self.settle(delivery, error if end.ending is Ending.INVALID else fenced)
+        except (TransientError, NatsError) as broken:
+            log.warning("task_settlement_failed", error=describe(broken))
+            return _outcome(delivery, end)
+
+    async def release(self, delivery: Delivery) -> DeliveryOutcome:
+        """Return the message to JetStream because the worker stops, so that another worker can take the task at once.
+
+        If the message is not returned, JetStream redelivers it after TASK_ACK_WAIT.
+        """
+        with suppress(FencedError, TransientError, UnreadableError, NatsError, TimeoutError):
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
-                await _release(delivery)
-    return DeliveryOutcome(State.QUEUED)
+                return await self._settle(delivery, _End(Ending.STOPPED))
+        return DeliveryOutcome(Ending.STOPPED)
+
+    async def _settle(self, delivery: Delivery, end: _End) -> DeliveryOutcome:
+        attempt, stored = delivery.attempt, delivery.stored
+        state, last = await self._read_log(delivery, end.ending)
+        _report(delivery, end, state)
+        decision = decide(end.ending, state, has_attempts_left=attempt is not None and attempt.has_attempts_left)
+        number = attempt.number if attempt else 1
+        delay = delay_after(number, self.retry_delay, random.random())  # noqa: S311 -- no secret
+        if attempt is not None:
+            await _append(decision.append, attempt, end.error, retry_at=datetime.now(UTC) + timedelta(seconds=delay))
+            if decision.clean_up:
+                await self._clean_up(attempt, last)
+        elif decision.append is Append.FAILED and end.error is not None:
+            await self._reject(stored, end.error)
+        if decision.settle is Settle.END:
+            await self._store_dead_letter(delivery, end.error if decision.dead_letter else None)
+        await self._settle_grant(delivery, decision, delay)
+        return _outcome(delivery, end, state)
+
+    async def _read_log(self, delivery: Delivery, ending: Ending) -> tuple[LogState, Record | None]:
+        """Return what the log of the task says, and its last record if that had to be read."""
+        attempt = delivery.attempt
+        if ending is Ending.INVALID:
+            return await self._read_log_of_invalid(delivery.stored), None
+        if attempt is not None and ending is Ending.FENCED:
+            return await self._read_log_of_others(delivery, attempt)
+        if ending is Ending.STOPPED and delivery.may_be_redelivered:
+            return LogState.UNSURE, None
+        if attempt is None:
+            return LogState.UNREAD, None
+        return await self._read_own_log(attempt, ending), None
+
+    async def _read_own_log(self, attempt: TaskAttempt, ending: Ending) -> LogState:
+        """Return what the log says if this attempt has appended or read its last record."""
+        last = attempt.record.event.state
+        if last.ended:
+            return LogState.ENDED
+        if ending in FAILURES and await self.log.outcome(attempt.record) is not None:
+            return LogState.OUTCOME
+        if attempt.is_running:
+            return LogState.RUNNING
+        return LogState.TAKEN if last is State.RUNNING else LogState.WAITING
+
+    async def _read_log_of_others(self, delivery: Delivery, attempt: TaskAttempt) -> tuple[LogState, Record | None]:
+        """Return what the log says after another writer has appended to it, and its last record."""
+        last, stored = await self.log.last(attempt.record.event.task_id), delivery.stored
+        if last is not None:
+            return LogState.CANCELLED if last.event.state is State.CANCELLED else LogState.TAKEN, last
+        # A deletion removes the message before the log. If the message is there, the stream of logs was changed, and
+        # will be restored.
+        is_held = await self.messages.find(stored.subject, stored.sequence) is not None
+        return LogState.EMPTY if is_held else LogState.DELETED, None
+
+    async def _read_log_of_invalid(self, stored: StoredMessage) -> LogState:
+        """Return what the log of the task id of an invalid message says; `TAKEN` if the message has no valid id."""
+        task_id, task = stored.task_id, stored.task
+        if task_id is None:
+            return LogState.TAKEN
+        last = await self.log.last(task_id)
+        if last is None:
+            return LogState.EMPTY
+        is_own = stored.owns(last)
+        if task is not None and last.metadata.task == task and (is_own or stored.replays(last, task)):
+            return LogState.LATER_VERSION
+        return LogState.ENDED if is_own else LogState.TAKEN
+
+    async def _reject(self, stored: StoredMessage, problem: ErrorDetail) -> None:
+        """Append `failed` to the empty log of an invalid message, where its publisher reads it."""
+        event = stored.first_event(
+            str(stored.task_id),
+            None,
+            State.FAILED,
+            max_attempts=self.max_attempts,
+            error=problem,
+            worker=self.log.worker,
+        )
+        await self.log.append(event, stored.metadata(None), after=0)
+
+    async def _clean_up(self, attempt: TaskAttempt, last: Record | None) -> None:
+        await attempt.clean_up(last)
+        if last is None:
+            await self.projection.delete_result(attempt.record)
+
+    async def _store_dead_letter(self, delivery: Delivery, problem: ErrorDetail | None) -> None:
+        """Store the dead letter of a failed task if needed, and delete it again if the task was deleted meanwhile.
+
+        If there is no attempt because the message is invalid, a reminder names its user, so that the deletion of the
+        user finds the log. `problem`: of a message whose publisher cannot be told; it becomes a dead letter.
+        """
+        stored, attempt = delivery.stored, delivery.attempt
+        if problem is not None:
+            await self.dead_letters.put(stored, stored.task_id, problem, attempts=0)
+        elif attempt is not None:
+            failed = attempt.record.event
+            if await self.dead_letters.put_failed(stored, failed) and await self.log.last(failed.task_id) is None:
+                await self.dead_letters.delete_all(failed.task_id)
+        elif stored.problem is not None and stored.user is not None:
+            reminder = make_reminder_of_invalid(str(stored.task_id), stored.user, stored.metadata(None).owner)
+            await self.reminders.put_with_log(reminder, self.log)
+
+    async def _settle_grant(self, delivery: Delivery, decision: Decision, delay: float) -> None:
+        grant, stored = delivery.grant, delivery.stored
+        match decision.settle:
+            case Settle.END:
+                seconds = delivery.attempt.audio_seconds if delivery.attempt else None
+                await self.messages.delete(stored, seconds=seconds, by_worker=True)
+                await grant.ack()
+            case Settle.ACKNOWLEDGE:
+                await grant.ack()
+            case Settle.RETURN:
+                await grant.nak()
+            case Settle.RESTORE:
+                await grant.nak(delay=RESTORED_AFTER_S)
+            case Settle.RETRY:
+                await grant.nak(delay=delay)
+                if decision.append is Append.RETRYING:
+                    await self.messages.note_retry(stored)
 
 
-async def failed(delivery: Delivery, error: Exception) -> DeliveryOutcome:
-    """Settle the message of a delivery that ended with an error, according to the type of the error."""
-    try:
-        return await _by_type(delivery, error)
-    except FencedError as fenced:
-        return await failed(delivery, fenced)
-    except UnreadableError:  # if the attempt runs, another worker has appended, and has the message
-        if delivery.attempt is None or not delivery.attempt.is_running:
-            with suppress(NatsError):
-                await delivery.message.nak(delay=_delay(delivery, 1))
-        return DeliveryOutcome()
-    except (TransientError, NatsError) as broken:  # JetStream redelivers the message after TASK_ACK_WAIT
-        log.warning("task_settlement_failed", error=describe(broken))
-        return DeliveryOutcome()
+async def _append(
+    append: Append | None, attempt: TaskAttempt, error: ErrorDetail | None, *, retry_at: datetime
+) -> None:
+    match append, error:
+        case Append.QUEUED, _:
+            await attempt.release()
+        case Append.OUTCOME, _:
+            await attempt.end_with_stored_outcome()
+        case Append.RETRYING, ErrorDetail():
+            await attempt.retry(error, retry_at)
+        case Append.FAILED, ErrorDetail():
+            await attempt.fail(error)
 
 
-async def _by_type(delivery: Delivery, error: Exception) -> DeliveryOutcome:
+def _end_of(error: Exception | None) -> _End:
+    """Return how an attempt ended; an error that is no error of a task is logged, and reported without details."""
+    if error is None:
+        return _End(Ending.COMPLETED)
+    ending = next((ending for types, ending in ENDINGS if isinstance(error, types)), None)
+    if ending is not None:
+        return _End(ending, error.detail if isinstance(error, ReportedError) else None)
+    if not isinstance(error, NatsError):
+        log.error("task_broken", exc_info=error)
+    return _End(Ending.TRANSIENT, UNEXPECTED)
+
+
+def _outcome(delivery: Delivery, end: _End, state: LogState | None = None) -> DeliveryOutcome:
     attempt = delivery.attempt
-    match error:
-        case FencedError():
-            return await _fenced(delivery, attempt) if attempt else DeliveryOutcome()
-        case UnreadableError():
-            raise error
-        case StaleSegmentsError() | MessageGoneError():
-            log.info("stale_delivery_released", error=type(error).__name__)
-            await _release(delivery)
-            return DeliveryOutcome(State.QUEUED)
-        case ObsoleteMessageError():
-            return await _obsolete(delivery)
-    if attempt is not None:
-        return await _attempt_failed(delivery, attempt, error)
-    if delivery.task is not None:
-        log.error("task_registration_failed", error=str(error))
-    elif (problem := delivery.stored.problem) is not None:
-        return await _invalid(delivery, problem)
-    else:  # the message is a valid task, so the fault is in the worker
-        log.error("task_start_failed")
-    await delivery.message.nak(delay=_delay(delivery, 1))
-    return DeliveryOutcome()
-
-
-async def _release(delivery: Delivery) -> None:
-    """Return the message to its queue at once; if the attempt runs, another worker can continue it."""
-    if delivery.attempt is not None and delivery.attempt.is_running:
-        await delivery.attempt.release()
-    await delivery.message.nak()
-
-
-async def _fenced(delivery: Delivery, attempt: TaskAttempt) -> DeliveryOutcome:
-    execution, stored = delivery.execution, delivery.stored
-    last = await execution.log.last(attempt.record.event.task_id)
-    if last is None and await execution.messages.find(stored.subject, stored.sequence) is not None:
-        # A deletion removes the message before the log. So the stream of logs was changed here, and will be restored.
-        log.warning("task_log_found_empty")
-        await delivery.message.nak(delay=EMPTY_LOG_DELAY_S)
-        return DeliveryOutcome()
-    log.info("task_fenced", by=last.event.state if last else "deletion")
-    await attempt.clean_up(last)
-    if last is None:
-        await execution.projection.delete_result(attempt.record)
-    if last is None or last.event.state is State.CANCELLED:
-        await delivery.message.ack()
-    return DeliveryOutcome()
-
-
-async def _obsolete(delivery: Delivery) -> DeliveryOutcome:
-    """Acknowledge a message that needs no processing: its task has ended, or its task id belongs to another message.
-
-    If the task has failed, its dead letter is stored first, because the worker that ended it may not have done so.
-    """
-    attempt, outcome = delivery.attempt, DeliveryOutcome()
     if attempt is None:
-        log.info("duplicate_task_skipped")
-        delivery.execution.meter.duplicates.labels(task_name(delivery.lane)).inc()
-    else:
-        last = attempt.record.event
-        await _store_dead_letter(delivery, last)
-        if attempt.has_appended:
-            outcome = DeliveryOutcome(last.state, last.error)
-    await delivery.acknowledge()
-    return outcome
+        return DeliveryOutcome(end.ending, state, State.FAILED if end.ending is Ending.INVALID else None, end.error)
+    if end.ending in {Ending.FENCED, Ending.UNREADABLE} or not attempt.has_appended:
+        return DeliveryOutcome(end.ending, state, error=end.error)
+    last = attempt.record.event
+    return DeliveryOutcome(end.ending, state, last.state, end.error or last.error)
 
 
-async def _attempt_failed(delivery: Delivery, attempt: TaskAttempt, error: Exception) -> DeliveryOutcome:
-    """Schedule a retry of the task if it can help and attempts are left; otherwise end the task as `failed`.
-
-    If an outcome of the task is already stored, end the task according to this outcome instead.
-    """
-    failure = _as_task_error(error)
+def _report(delivery: Delivery, end: _End, state: LogState) -> None:
+    """Log what an operator may have to act on."""
+    code = end.error.code if end.error else None
     # Other messages may name a file, which the log of the service must not contain.
-    reason = failure.detail.message if failure.detail.code is ErrorCode.INTERNAL else None
-    log.warning("task_attempt_failed", error=failure.detail.code, reason=reason)
-    if not attempt.record.event.state.ended:
-        if not await attempt.end_with_stored_outcome():  # if the outcome is stored, only the last event is missing
-            if attempt.record.event.state.waits:
-                await attempt.start()  # the log shows `running` before it shows a failure
-            if isinstance(failure, TransientError) and attempt.has_attempts_left:
-                return await _retry(delivery, attempt, failure.detail)
-            await attempt.fail(failure.detail)
-        await _store_dead_letter(delivery, attempt.record.event)
-    await delivery.acknowledge()
-    return DeliveryOutcome(attempt.record.event.state, failure.detail)
-
-
-async def _retry(delivery: Delivery, attempt: TaskAttempt, error: ErrorDetail) -> DeliveryOutcome:
-    delay = _delay(delivery, attempt.number)
-    await attempt.retry(error, datetime.now(UTC) + timedelta(seconds=delay))
-    await delivery.message.nak(delay=delay)
-    await delivery.execution.messages.note_retry(delivery.stored)
-    return DeliveryOutcome(State.RETRYING, error)
-
-
-async def _store_dead_letter(delivery: Delivery, last: ProgressEvent) -> None:
-    """Store the dead letter of a failed task if needed, and delete it again if the task was deleted at the same time.
-
-    `last`: the last event of the task.
-    """
-    log, dead_letters = delivery.execution.log, delivery.execution.dead_letters
-    if await dead_letters.put_failed(delivery.stored, last) and await log.last(last.task_id) is None:
-        await dead_letters.delete_all(last.task_id)
-
-
-async def _invalid(delivery: Delivery, problem: ErrorDetail) -> DeliveryOutcome:
-    """Tell the publisher of an invalid task message that it failed, or else the operator; then acknowledge it.
-
-    The publisher reads the log of the task id. If the message has no valid id, or the id of another task, it is stored
-    as a dead letter. `problem`: what is wrong with the message.
-
-    Raises:
-        UnreadableError: A worker of a later version, for which the message is valid, has registered the task.
-    """
-    stored, task_id = delivery.stored, delivery.stored.task_id
-    if task_id is not None and await _is_registered(delivery, task_id):
-        raise UnreadableError(stored.subject)
-    log.warning("task_rejected", task_id=task_id, kind=stored.kind, error=problem.code)
-    if task_id is None or not await _tell_publisher(delivery, task_id, problem):
-        await delivery.execution.dead_letters.put(stored, task_id, problem, attempts=0)
-    await delivery.acknowledge()
-    return DeliveryOutcome(State.FAILED, problem)
-
-
-async def _tell_publisher(delivery: Delivery, task_id: str, problem: ErrorDetail) -> bool:
-    """Append `failed` to the log of an invalid message; return False if the log belongs to another message.
-
-    A reminder names the user of the message, if there is one, so that the deletion of the user finds the log.
-    """
-    stored, task_log = delivery.stored, delivery.execution.log
-    attempts, metadata = delivery.execution.settings.max_attempts, stored.metadata(None)
-    event = stored.first_event(
-        task_id, None, State.FAILED, max_attempts=attempts, error=problem, worker=task_log.worker
-    )
-    with suppress(FencedError):  # the log has events: of this message, if it was delivered before, or of another one
-        await task_log.append(event, metadata, after=0)
-    if stored.user is not None:
-        reminder = make_reminder_of_invalid(task_id, stored.user, metadata.owner)
-        await delivery.execution.reminders.put_with_log(reminder, task_log)
-    last = await task_log.last(task_id)
-    return last is None or stored.owns(last)
-
-
-async def _is_registered(delivery: Delivery, task_id: str) -> bool:
-    """Return whether the task of an invalid message is registered, i.e. whether its log has a first event.
-
-    If so, the message is valid for a later version of the service, and a worker of that version has registered the
-    task.
-    """
-    stored, last = delivery.stored, await delivery.execution.log.last(task_id)
-    task = stored.task
-    if task is None or last is None or last.metadata.task != task:
-        return False
-    return stored.owns(last) or stored.replays(last, task)
-
-
-def _delay(delivery: Delivery, attempt: int) -> float:
-    return delay_after(attempt, delivery.execution.settings.task_retry_delay, random.random())  # noqa: S311 -- no secret
-
-
-def _as_task_error(error: Exception) -> TaskError:
-    """Return a TaskError unchanged; log any other error, and return a TransientError in its place, without details."""
-    if isinstance(error, TaskError):
-        return error
-    log.error("task_broken", exc_info=error)
-    return TransientError(ErrorCode.INTERNAL, "The service failed unexpectedly: report the task id to its operator.")
+    reason = end.error.message if end.error and code is ErrorCode.INTERNAL else None
+    match end.ending, state:
+        case Ending.INVALID, _:
+            log.warning("task_rejected", task_id=delivery.stored.task_id, kind=delivery.stored.kind, error=code)
+        case ((Ending.TRANSIENT | Ending.PERMANENT), LogState.UNREAD):
+            log.error("task_registration_failed", error=code, reason=reason)
+        case ((Ending.TRANSIENT | Ending.PERMANENT), _):
+            log.warning("task_attempt_failed", error=code, reason=reason)
+        case Ending.FENCED, LogState.EMPTY:
+            log.warning("task_log_found_empty")

@@ -61,8 +61,8 @@ class TaskSlot:
         broker: NatsBroker,
         read: GrantReader,
         names: StreamNames,
-        handlers: Mapping[Lane, Callable[..., Awaitable[None]]],  # `...`: handlers differ in their parameters
-        *middlewares: type[BaseMiddleware[Any, Any]],  # `Any`: FastStream's type parameters
+        handlers: Mapping[Lane, Callable[..., Awaitable[object]]],  # `...`: handlers differ in their parameters
+        *middlewares: Callable[..., BaseMiddleware[Any, Any]],  # `...`, `Any`: as FastStream types them
     ) -> None:
         """Declare the subscriber of this slot on a broker that has not started.
 

@@ -1,24 +1,26 @@
-"""A delivery in a worker that has only the components that a test passes."""
+"""Deliveries of task messages that no server has sent, and the middlewares around their handlers."""
 
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
-from unittest.mock import AsyncMock
 
-from nats.aio.client import Client
+from faststream import BaseMiddleware, ContextRepo
 from nats.errors import Error as NatsError
+from natscribe.schemas.progress import ProgressEvent
 
-from app.execution.delivery import Delivery, ExecutionContext
+from app.execution.attempt import TaskAttempt
+from app.execution.delivery import Delivery
 from app.queue.granted_task import GrantedTask
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
-from app.telemetry.metrics import Meter
-from app.telemetry.tracing import OFF
 from tests.waiting import eventually
 
 SETTINGS = Settings(_env_file=None)
+Middlewares = Sequence[Callable[..., BaseMiddleware[Any, Any]]]
+Handler = Callable[[TaskAttempt], Awaitable[object]]
 
 
 @dataclass
@@ -58,28 +60,33 @@ class FakeLetters:
     async def put(self, *_: object, **__: object) -> None:
         self.done.append("letter")
 
-    async def put_failed(self, *_: object) -> bool:
-        self.done.append("letter")
-        return True
+    async def put_failed(self, _: object, last: ProgressEvent) -> bool:
+        if last.error is not None:
+            self.done.append("letter")
+        return last.error is not None
 
     async def delete_all(self, _: str) -> None:
         self.done.append("no letter")
 
 
-def delivery(message: FakeMessage, *, settings: Settings = SETTINGS, **parts: Any) -> Delivery:
-    """The delivery of a message; `parts` by their names in `ExecutionContext`."""
-    others = ("log", "registration", "results", "dead_letters", "reminders", "projection", "connection")
-    execution = ExecutionContext(
-        nats=parts.pop("nats", None) or AsyncMock(spec=Client),
-        settings=settings,
-        meter=Meter(),
-        tracer=OFF.get_tracer("tests"),
-        ack_wait=settings.task_ack_wait,
-        sharing=cast("Any", SimpleNamespace(pause_sharing=nullcontext)),
-        messages=parts.pop(
-            "messages", SimpleNamespace(find=AsyncMock(return_value=None), delete=AsyncMock(), note_retry=AsyncMock())
-        ),
-        **dict.fromkeys(others, cast("Any", SimpleNamespace(withdraw=AsyncMock()))) | parts,
-    )
+def granted(message: FakeMessage) -> GrantedTask:
+    """A granted task, whose grant is settled by settling `message`."""
     stored = StoredMessage("tasks.transcription.high", 7, datetime.now(UTC), {}, message.data)
-    return Delivery(execution, cast("GrantedTask", SimpleNamespace(raw_message=message, stored=stored)))
+    return cast("GrantedTask", SimpleNamespace(raw_message=message, stored=stored))
+
+
+def delivery(message: FakeMessage, *, settings: Settings = SETTINGS) -> Delivery:
+    """The delivery of a message."""
+    return Delivery.of(granted(message), settings, settings.task_ack_wait)
+
+
+async def process(middlewares: Middlewares, task: GrantedTask, handle: Handler) -> None:
+    """Process a granted task as FastStream does: call a handler within middlewares."""
+    context = ContextRepo()
+
+    async def call(_: object) -> object:
+        return await handle(context.get("attempt"))
+
+    for middleware in reversed(middlewares):
+        call = partial(middleware(task.raw_message, context=context).consume_scope, call)
+    await call(task)

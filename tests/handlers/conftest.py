@@ -1,7 +1,7 @@
 """All channels of the service on FastStream's in-memory broker, with fakes in place of the container's parts.
 
 The integration tests cover what FastStream's `TestNatsBroker` cannot: acknowledgements and redeliveries (its
-messages ignore them), the middleware that runs deliveries (its messages lack JetStream's metadata), queue groups, and
+messages ignore them), the middlewares around tasks (its messages lack JetStream's metadata), queue groups, and
 how the task consumer pulls.
 """
 
@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from faststream.nats import NatsBroker, TestNatsBroker
 from natscribe.schemas.channels import TASK_QUEUES
-from natscribe.schemas.examples import EXAMPLES, WORKER_INFO
+from natscribe.schemas.examples import EXAMPLES, RESULT, TURNS, WORKER_INFO
 from natscribe.schemas.requests import Deleted, LettersDeleted, ResultFormat, TaskStatus
 from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.task_queues import QueueOverview
@@ -28,13 +28,13 @@ from handlers.tasks import HANDLERS
 
 ENGINE = "3f9a0c17d2e4b586"
 UPDATES = cast("tuple[TaskUpdate, ...]", ("first", "second"))  # handlers pass them on unchanged
-RESULT = cast("Result", "result")
 
 
 @dataclass
 class FakeEngine:
     """A transcriber or diarizer with fixed updates and result."""
 
+    result: Result
     began: list[tuple[Task, Checkpoint | None]] = field(default_factory=list)
 
     async def transcribe(self, task: Task, checkpoint: Checkpoint | None, append: Append) -> Result:
@@ -42,7 +42,7 @@ class FakeEngine:
         self.began.append((task, checkpoint))
         for update in UPDATES:
             await append(update)
-        return RESULT
+        return self.result
 
     async def diarize(self, task: Task, append: Append) -> Result:
         """Do the same without a checkpoint."""
@@ -50,25 +50,17 @@ class FakeEngine:
 
 
 @dataclass
-class FakeDelivery:
-    """The delivery of a task message, and its attempt."""
+class FakeAttempt:
+    """An attempt at a task."""
 
-    begun: list[Task] = field(default_factory=list)
-    appended: list[TaskUpdate | Result] = field(default_factory=list)
+    appended: list[TaskUpdate] = field(default_factory=list)
     fails_with: Exception | None = None  # after the first update
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
-
-    async def begin(self, task: Task) -> "FakeDelivery":
-        self.begun.append(task)
-        return self
 
     async def append(self, update: TaskUpdate) -> None:
         self.appended.append(update)
         if self.fails_with is not None:
             raise self.fails_with
-
-    async def publish(self, result: Result) -> None:
-        self.appended.append(result)
 
 
 STATUS = TaskStatus.model_validate(EXAMPLES["TaskStatus"][0].payload)
@@ -84,8 +76,12 @@ class Parts:
     """The fakes, under the names of the handlers' parameters."""
 
     def __init__(self) -> None:
-        self.transcriber, self.live_transcriber, self.diarizer = FakeEngine(), FakeEngine(), FakeEngine()
-        self.delivery = FakeDelivery()
+        self.transcriber, self.live_transcriber, self.diarizer = (
+            FakeEngine(RESULT),
+            FakeEngine(RESULT),
+            FakeEngine(TURNS),
+        )
+        self.attempt = FakeAttempt()
         self.registration = part()
         self.tasks = part(
             status=lambda _: STATUS, cancel=lambda _: STATUS, result=lambda request: FILES[request.format]

@@ -15,7 +15,7 @@ from handlers.dependencies import FromContext
 from handlers.tasks import HANDLERS
 from tests.fakes.engine import FakeEngine
 
-OF_A_MESSAGE = {"delivery", "message"}  # the task middleware or FastStream adds these to the context
+OF_A_MESSAGE = {"attempt", "message"}  # the task middleware or FastStream adds these to the context
 ROUTES = (*REQUESTS, *accepted_tasks.ROUTES)
 ALL = [*HANDLERS.values(), windows.transcribe_window, *dict.fromkeys(route.call for route in ROUTES)]
 

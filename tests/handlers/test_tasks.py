@@ -9,7 +9,7 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Lane, Priority
 
 from app.updates import Checkpoint, Task
-from tests.handlers.conftest import RESULT, UPDATES, Parts
+from tests.handlers.conftest import UPDATES, Parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -30,33 +30,32 @@ async def test_the_engine_of_the_lane_continues_from_the_checkpoint(
     broker: NatsBroker, parts: Parts, lane: Lane, priority: Priority, task: Task, engine: str
 ) -> None:
     # Given a task with a checkpoint
-    parts.delivery.checkpoint = Checkpoint(processed_seconds=30.0)
+    parts.attempt.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
     await broker.publish(task.model_dump(mode="json"), subjects.tasks(lane, priority))
     # Then its engine alone continues from the checkpoint, and its updates are appended in order
-    checkpoint = None if lane is Lane.DIARIZATION else parts.delivery.checkpoint
+    checkpoint = None if lane is Lane.DIARIZATION else parts.attempt.checkpoint
     for name in ("transcriber", "diarizer", "live_transcriber"):
         assert getattr(parts, name).began == ([(task, checkpoint)] if name == engine else [])
-    assert parts.delivery.begun == [task]
-    assert parts.delivery.appended == [*UPDATES, RESULT]
+    assert parts.attempt.appended == [*UPDATES]
 
 
 @pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
 async def test_a_failed_append_stops_the_handler(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
     # Given a task that another worker has taken over
-    parts.delivery.fails_with = RuntimeError("fenced")
+    parts.attempt.fails_with = RuntimeError("fenced")
     # When the first update is refused
     with pytest.raises(RuntimeError, match="fenced"):
         await broker.publish(TASK, subjects.tasks(queue, Priority.NORMAL))
     # Then nothing more is appended, and the error is raised to the middleware that settles the message
-    assert parts.delivery.appended == [UPDATES[0]]
+    assert parts.attempt.appended == [UPDATES[0]]
 
 
 @pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
-async def test_an_invalid_task_starts_no_attempt(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
+async def test_an_invalid_task_reaches_no_engine(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
     with pytest.raises(ValueError, match="user_id"):
         await broker.publish(TASK | {"user_id": None}, subjects.tasks(queue, Priority.NORMAL))
-    assert parts.delivery.begun == []
+    assert parts.transcriber.began == parts.diarizer.began == []
 
 
 async def test_a_missing_part_is_named(broker: NatsBroker) -> None:

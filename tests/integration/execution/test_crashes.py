@@ -12,8 +12,8 @@ from natscribe.schemas.transcription import SegmentsEvent
 
 from app.dead_letters.store import DeadLetterStore
 from app.errors import PermanentError
-from app.execution import settlement
 from app.execution.attempt import TaskAttempt
+from app.execution.settlement import Settlement
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
@@ -83,7 +83,7 @@ async def the_only(js: JetStreamContext, stream: str) -> int:
         (TaskLog, "append_segments", False, the_last_window),  # all windows are appended
         (TaskLog, "append_result", True, at_once),
         (TaskLog, "append_result", False, at_once),  # the result is stored, `completed` is not appended
-        (settlement, "completed", True, at_once),  # `completed` is appended, the message is not acknowledged
+        (Settlement, "settle", True, at_once),  # `completed` is appended, the message is not acknowledged
     ],
 )
 async def test_a_task_completes_once_whatever_its_worker_died_of(

@@ -12,8 +12,8 @@ from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.errors import PermanentError, TransientError
-from app.execution import settlement
-from app.execution.delivery import Delivery
+from app.execution.beginning import Beginning
+from app.execution.settlement import Settlement
 from app.main import Worker
 from app.queue.positions import Position, Positions
 from app.queue.stored_message import StoredMessage
@@ -272,7 +272,7 @@ async def test_a_task_that_is_deleted_before_its_start_does_not_run(
     publisher: Publisher, worker: Worker, engine: FakeEngine, hold: Hold
 ) -> None:
     # Given a worker that has a task's message, and has not read its log yet
-    start = hold(Delivery, "begin")
+    start = hold(Beginning, "begin")
     await publisher.publish("t1")
     await start.waits.wait()
     await publisher.until("t1", State.QUEUED)
@@ -301,7 +301,7 @@ async def test_a_deleted_task_does_not_run_on_the_record_of_a_late_registration(
 
     # Given a slot and a registration that have read a task's message, and nothing else yet
     monkeypatch.setattr(Positions, "locate", held)
-    start, undo = hold(Delivery, "begin"), hold(TaskLog, "undo")
+    start, undo = hold(Beginning, "begin"), hold(TaskLog, "undo")
     await publisher.publish("t1")
     await start.waits.wait()
     await located.wait()
@@ -327,7 +327,7 @@ async def test_the_unacknowledged_message_of_a_deleted_task_is_removed(
     publisher: Publisher, worker: Worker, hold: Hold
 ) -> None:
     # Given a task that has completed, and a worker that has yet to acknowledge its message
-    settlement_of_task = hold(settlement, "completed")
+    settlement_of_task = hold(Settlement, "settle")
     await publisher.reaching(State.COMPLETED, "t1")
     assert not await queue_is_empty(publisher.js)
     # When it is deleted

@@ -1,12 +1,10 @@
 """A delivery from its message to its settlement: what is counted, stored and released, and which task comes first."""
 
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.kinds import Task
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.schemas.windows import WindowText
@@ -14,12 +12,12 @@ from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
 from app.errors import PermanentError, TransientError
-from app.execution.delivery import Delivery
-from app.execution.processing import process
+from app.execution.attempt import TaskAttempt
 from app.jetstream.slots import Slots
 from app.queue.granted_task import GrantedTask
 from app.redis_store.projection import RedisProjection
 from app.updates import NewText, Progress
+from tests.fakes.delivery import Handler, process
 from tests.fakes.engine import segment
 from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats
@@ -28,7 +26,6 @@ from tests.waiting import eventually
 
 KEY = (Lane.TRANSCRIPTION, Priority.NORMAL)
 READY = NAMES.slot_consumer(Slots.RECORDINGS)
-Handle = Callable[[Delivery, Task], Awaitable[None]]
 TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10.0)
 
 
@@ -37,21 +34,14 @@ def _no_redis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RedisProjection, "delete_result", AsyncMock())
 
 
-async def work(parts: Parts, handle: Handle, message: GrantedTask | None = None) -> None:
-    delivery = Delivery(parts.execution, message or await parts.take())
-
-    async def begin() -> None:
-        assert delivery.stored.task is not None
-        await handle(delivery, delivery.stored.task)
-
-    await process(delivery, begin)
+async def work(parts: Parts, handle: Handler, message: GrantedTask | None = None) -> None:
+    await process(parts.task_middlewares, message or await parts.take(), handle)
 
 
-async def completes(delivery: Delivery, task: Task) -> None:
-    attempt = await delivery.begin(task)
+async def completes(attempt: TaskAttempt) -> TranscriptionResult:
     await attempt.append(NewText(TEXT, "0" * 64))
     await attempt.append(Progress(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0))
-    await attempt.publish(result(task.task_id))
+    return result(attempt.record.event.task_id)
 
 
 def result(task_id: str) -> TranscriptionResult:
@@ -59,9 +49,8 @@ def result(task_id: str) -> TranscriptionResult:
     return transcript(task_id=task_id, duration=20, segments=[segment(0)], untranscribed=missing)
 
 
-def fails(error: Exception) -> Handle:
-    async def handle(delivery: Delivery, task: Task) -> None:
-        await delivery.begin(task)
+def fails(error: Exception) -> Handler:
+    async def handle(_: TaskAttempt) -> None:
         raise error
 
     return handle
@@ -140,8 +129,7 @@ async def test_a_failure_is_counted_by_the_state_that_follows(
 
 async def test_an_attempt_that_resumes_is_counted(parts: Parts, nats: InMemoryNats) -> None:
     # Given a task whose first attempt has found ten seconds
-    async def half(delivery: Delivery, task: Task) -> None:
-        attempt = await delivery.begin(task)
+    async def half(attempt: TaskAttempt) -> None:
         await attempt.append(NewText(TEXT, "0" * 64))
         await attempt.append(Progress(Stage.TRANSCRIBING, 10.0, duration_seconds=20.0))
         raise TransientError(ErrorCode.INTERNAL, "Away.")
@@ -160,10 +148,9 @@ async def test_an_attempt_that_resumes_is_counted(parts: Parts, nats: InMemoryNa
     assert counted(parts, "natscribe_task_queue_wait_seconds_count") == [1]
 
 
-async def completes_after_checkpoint(delivery: Delivery, task: Task) -> None:
-    attempt = await delivery.begin(task)
+async def completes_after_checkpoint(attempt: TaskAttempt) -> TranscriptionResult:
     assert attempt.checkpoint.processed_seconds == 10
-    await attempt.publish(result(task.task_id))
+    return result("t1")
 
 
 async def test_a_second_message_with_the_same_id_is_acknowledged_and_counted(parts: Parts, nats: InMemoryNats) -> None:
@@ -209,16 +196,12 @@ async def test_a_failed_task_that_is_deleted_meanwhile_leaves_no_dead_letter(par
     assert nats.streams[NAMES.dead_letters].messages == []
 
 
-async def refuse() -> None:
-    raise ValueError
-
-
 @pytest.mark.parametrize(
     ("body", "logged"), [(b'{"task_id": "t9"}', True), (b"{", False)], ids=["with an id", "without an id"]
 )
 async def test_an_invalid_message_fails(parts: Parts, nats: InMemoryNats, body: bytes, logged: bool) -> None:
     await parts.publish("", body=body)
-    await process(Delivery(parts.execution, await parts.take()), refuse)
+    await work(parts, completes)
     last = await parts.log.last("t9")
     assert (last is not None) is logged
     assert last is None or last.event.state is State.FAILED
@@ -236,7 +219,7 @@ async def test_an_invalid_message_that_is_delivered_again_leaves_no_dead_letter(
     event = message.first_event("t9", None, State.FAILED, max_attempts=4, error=message.problem, worker="w")
     await parts.log.append(event, message.metadata(None), after=0)
     # When it is delivered again, then it goes
-    await process(Delivery(parts.execution, await parts.take()), refuse)
+    await work(parts, completes)
     assert (nats.streams[NAMES.tasks].messages, nats.streams[NAMES.dead_letters].messages) == ([], [])
 
 
@@ -248,7 +231,7 @@ async def test_an_invalid_message_with_the_id_of_another_task_becomes_a_dead_let
     await parts.publish("t1", body=b'{"task_id": "t1"}')
     await parts.take()
     # When it is delivered, then the operator gets it, and the task continues
-    await process(Delivery(parts.execution, await parts.take()), refuse)
+    await work(parts, completes)
     assert await state(parts) is State.RUNNING
     assert len(nats.streams[NAMES.dead_letters].messages) == 1
 
@@ -263,7 +246,7 @@ async def test_a_message_that_a_later_version_has_registered_is_left_to_that_ver
     second = await parts.publish("t1", newer="wanted")
     # When this version receives both, then it returns the first, and rejects the second
     for _ in range(2):
-        await process(Delivery(parts.execution, await parts.take()), refuse)
+        await work(parts, completes)
     assert await state(parts) is State.QUEUED
     assert [message.sequence for message in nats.streams[NAMES.tasks].messages] == [first.sequence]
     assert await parts.messages.find(None, second.sequence) is None
@@ -272,23 +255,9 @@ async def test_a_message_that_a_later_version_has_registered_is_left_to_that_ver
     assert put_off == pytest.approx(SETTINGS.task_retry_delay, rel=0.25)
 
 
-async def test_a_valid_message_whose_handler_fails_is_redelivered(parts: Parts, nats: InMemoryNats) -> None:
-    await parts.publish("t1")
-    message = await parts.take()
-
-    async def broken() -> None:
-        raise RuntimeError
-
-    await process(Delivery(parts.execution, message), broken)
-    (put_off,) = nats.streams[NAMES.ready].consumers[READY].put_off_s
-    assert 15 <= put_off <= 45
-    assert nats.streams[NAMES.dead_letters].messages == []
-
-
 async def test_a_failure_behind_the_result_counts_as_a_success(parts: Parts) -> None:
-    async def too_late(delivery: Delivery, task: Task) -> None:
-        attempt = await delivery.begin(task)
-        await parts.results.publish(result(task.task_id), attempt.record)
+    async def too_late(attempt: TaskAttempt) -> None:
+        await parts.results.publish(result("t1"), attempt.record)
         raise TransientError(ErrorCode.INTERNAL, "Away.")
 
     await parts.publish("t1")
@@ -300,14 +269,13 @@ async def test_metrics_have_the_running_time_of_a_task(nats: InMemoryNats) -> No
     parts, counts = Parts(nats, SETTINGS.model_copy(update={"task_heartbeat": 0.01})), list[float]()
     names = ("task_in_progress", "natscribe_task_running_seconds", "natscribe_task_seconds_since_progress")
 
-    async def runs(delivery: Delivery, task: Task) -> None:
-        await delivery.begin(task)
-
+    async def runs(_: TaskAttempt) -> TranscriptionResult:
         async def update_counts() -> bool:
             counts[:] = counted(parts, *names)
             return counts[2] > 0
 
         await eventually(update_counts)
+        return result("t1")
 
     await parts.publish("t1")
     await work(parts, runs)
@@ -322,14 +290,14 @@ async def test_an_empty_log_is_a_deletion_or_a_changed_stream(
 ) -> None:
     # Given a task whose log is gone while it runs, with its message or without
     await parts.publish("t1")
+    message = await parts.take()
 
-    async def emptied(delivery: Delivery, task: Task) -> None:
-        attempt = await delivery.begin(task)
+    async def emptied(_: TaskAttempt) -> TranscriptionResult:
         nats.streams[NAMES.progress].purge({})
         if deleted:
-            await parts.messages.delete(delivery.stored)
-        await attempt.publish(result(task.task_id))
+            await parts.messages.delete(message.stored)
+        return result("t1")
 
     # When its worker continues, then the message is tried again if it is still there
-    await work(parts, emptied)
+    await work(parts, emptied, message)
     assert len(nats.streams[NAMES.ready].consumers[READY].put_off_s) == put_off

@@ -2,27 +2,46 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
+from nats.aio.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage, State
-from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
 from app.errors import TransientError
-from app.execution.processing import process
+from app.execution.attempt import TaskAttempt
+from app.execution.beginning import Beginning
+from app.execution.delivery import Delivery
+from app.execution.heartbeat import Heartbeat
+from app.execution.settlement import Settlement
+from app.execution.telemetry import Telemetry
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.task_log.record import Record
+from app.telemetry.metrics import Meter
+from app.telemetry.tracing import OFF
 from app.updates import Progress
+from handlers.task_middlewares import (
+    AttemptMiddleware,
+    DeliveryMiddleware,
+    HeartbeatMiddleware,
+    SettlementMiddleware,
+    TelemetryMiddleware,
+)
 from tests.constants import Constants
-from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, delivery
+from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, Handler, delivery, granted, process
 from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.task_log import InMemoryTaskLog
-from tests.unit.execution.test_attempt import METADATA, FakeResults
+from tests.unit.execution.test_attempt import METADATA, RESULT, FakeResults
 from tests.waiting import eventually
 
 TASK = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
@@ -31,11 +50,15 @@ QUEUED = event(time=METADATA.created_at - timedelta(minutes=1))
 
 @dataclass
 class FakeRegistration:
-    """Finds each task registered."""
+    """Finds each task registered, as soon as it `may_go_on`."""
 
     log: InMemoryTaskLog
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def register(self, *_: object, **__: object) -> Record:
+        self.begun.set()
+        await self.may_go_on.wait()
         last = await self.log.last("t1")
         assert last is not None
         return last
@@ -52,33 +75,42 @@ class Given:
         timeout: float = 60,
         ack_wait: float = 15,
         connection: ConnectionMonitor | None = None,
+        registers: bool = True,
     ) -> None:
         self.log, self.message = log, FakeMessage(data=TASK.model_dump_json().encode())
-        settings = {
-            "task_heartbeat": heartbeat,
-            "task_ack_wait": ack_wait,
-            "task_timeout": timeout,
-            "task_retry_delay": 0,
+        self.registration, meter = FakeRegistration(log), Meter()
+        if registers:
+            self.registration.may_go_on.set()
+        parts: dict[str, Any] = {"log": log, "registration": self.registration, "results": FakeResults(log)}
+        settled: dict[str, Any] = {
+            "log": log,
+            "messages": SimpleNamespace(find=AsyncMock(return_value=None), delete=AsyncMock(), note_retry=AsyncMock()),
+            "dead_letters": FakeLetters(self.message.done),
+            "reminders": None,
+            "projection": None,
         }
-        self.delivery = delivery(
-            self.message,
-            log=log,
-            registration=FakeRegistration(log),
-            results=FakeResults(log),
-            dead_letters=FakeLetters(self.message.done),
-            connection=connection or ConnectionMonitor(),
-            settings=SETTINGS.model_copy(update=settings),
+        tracer = OFF.get_tracer("tests")
+        self.beginning = Beginning(**parts, connection=connection or ConnectionMonitor(), meter=meter, tracer=tracer)
+        settings = SETTINGS.model_copy(update={"task_heartbeat": heartbeat, "task_ack_wait": ack_wait})
+        self.middlewares = (
+            partial(DeliveryMiddleware, partial(Delivery.of, settings=settings, ack_wait=ack_wait)),
+            partial(TelemetryMiddleware, Telemetry("w", meter)),
+            partial(SettlementMiddleware, Settlement(**settled, max_attempts=4, retry_delay=0)),
+            partial(HeartbeatMiddleware, Heartbeat(AsyncMock(spec=Client), meter, timeout)),
+            partial(AttemptMiddleware, self.beginning),
         )
 
-    def work(self, handle: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
-        return asyncio.create_task(process(self.delivery, handle))
+    def work(self, handle: Handler) -> asyncio.Task[None]:
+        return asyncio.create_task(process(self.middlewares, granted(self.message), handle))
 
     def begin(self) -> asyncio.Task[None]:
-        return self.work(lambda: self.delivery.begin(TASK))
+        async def complete(_: TaskAttempt) -> TranscriptionResult:
+            return RESULT
+
+        return self.work(complete)
 
     def fails_with(self, error: Exception) -> asyncio.Task[None]:
-        async def fail() -> None:
-            await self.delivery.begin(TASK)
+        async def fail(_: TaskAttempt) -> None:
             raise error
 
         return self.work(fail)
@@ -86,6 +118,10 @@ class Given:
     @property
     def states(self) -> list[State]:
         return [event.state for event in self.log.events("t1")]
+
+
+async def hang(_: TaskAttempt) -> None:
+    await asyncio.Event().wait()
 
 
 @pytest.fixture
@@ -107,16 +143,14 @@ async def test_a_stopping_worker_releases_what_is_certainly_its_own(
     log: InMemoryTaskLog, heartbeat: float, begins: bool, settled: list[str]
 ) -> None:
     # Given a message that was delivered
-    given, handled = Given(log, heartbeat=heartbeat), asyncio.Event()
+    given, handled = Given(log, heartbeat=heartbeat, registers=begins), asyncio.Event()
 
-    async def handle() -> None:
-        if begins:
-            await given.delivery.begin(TASK)
+    async def handle(_: TaskAttempt) -> None:
         handled.set()
         await asyncio.Event().wait()
 
     working = given.work(handle)
-    await handled.wait()
+    await (handled if begins else given.registration.begun).wait()
     if heartbeat < 1:
         await given.message.beats_on()
     # When its worker stops, then the message is released, or left alone
@@ -167,8 +201,7 @@ async def test_an_attempt_ends_in_time_though_a_cancellation_is_swallowed(log: I
     # Given an attempt that swallows a cancellation, as nats-py does while it flushes
     given = Given(log, timeout=0.05)
 
-    async def handle() -> None:
-        await given.delivery.begin(TASK)
+    async def handle(_: TaskAttempt) -> None:
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
         await asyncio.Event().wait()
@@ -188,23 +221,21 @@ async def test_the_time_of_an_attempt_counts_from_its_last_progress(
     # Given an attempt that has made no progress for a while
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    stop = (given := Given(log)).delivery.stop
-    assert stop.since is not None
-    attempt = await given.delivery.begin(TASK)
+    attempt = await Given(log).beginning.begin(delivery(FakeMessage(data=TASK.model_dump_json().encode())))
     now[0] += 50
-    assert stop.since() == 50
+    assert attempt.seconds_since_progress == 50
     # When a window is transcribed, or a part of the recording is diarized, then its time begins again
     for stage in (Stage.TRANSCRIBING, Stage.DIARIZING):
         now[0] += 50
         await attempt.append(Progress(stage, 0.0, 10, 20))
-        assert stop.since() == 0
+        assert attempt.seconds_since_progress == 0
 
 
 async def test_a_task_that_cannot_start_in_time_is_redelivered(log: InMemoryTaskLog) -> None:
     # Given a task whose attempt does not begin, as when its model is never loaded
-    given = Given(log, timeout=0.05)
+    given = Given(log, timeout=0.05, registers=False)
     # When its time is up, then its message goes back
-    done, _ = await asyncio.wait([given.work(asyncio.Event().wait)], timeout=5)
+    done, _ = await asyncio.wait([given.begin()], timeout=5)
     assert (len(done), given.message.done) == (1, ["nak"])
 
 
@@ -224,15 +255,9 @@ async def test_a_worker_that_stops_before_it_knows_whether_a_task_runs_elsewhere
 ) -> None:
     # Given a task that another worker runs, or did before an outage that is just over
     await log.push(QUEUED.model_copy(update={"state": State.RUNNING, "sequence": 2}), METADATA)
-    given, begun = Given(log), asyncio.Event()
-    given.delivery.execution.connection.restored()
-
-    async def handle() -> None:
-        begun.set()
-        await given.delivery.begin(TASK)
-
-    working = given.work(handle)
-    await begun.wait()
+    given = Given(log, connection=after_an_outage())
+    working = given.begin()
+    await given.registration.begun.wait()
     # When the worker to which it was delivered stops
     working.cancel()
     await working

@@ -1,7 +1,7 @@
 """The heart beats whatever the attempt waits for."""
 
 import asyncio
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -13,7 +13,8 @@ from nats.aio.client import Client
 from app.errors import FencedError
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
-from app.execution.heartbeat import heartbeat
+from app.execution.heartbeat import Heartbeat
+from app.telemetry.metrics import Meter
 from tests.fakes.delivery import SETTINGS, FakeMessage, delivery
 
 
@@ -33,24 +34,28 @@ class FakeAttempt:
         """It owns its log."""
 
 
-def beating(
+def heartbeat(
     attempt: FakeAttempt | None = None,
     *,
     message: FakeMessage | None = None,
     nats: AsyncMock | None = None,
     every: float = 0.01,
-) -> Delivery:
-    """A delivery whose heart beats at an interval, in seconds."""
-    settings = SETTINGS.model_copy(update={"task_heartbeat": every})
-    running = delivery(message or FakeMessage(), nats=nats, settings=settings)
+) -> AbstractAsyncContextManager[None]:
+    """The heartbeat of a delivery at an interval, in seconds."""
+    running = delivery(message or FakeMessage(), settings=SETTINGS.model_copy(update={"task_heartbeat": every}))
     running.attempt = cast("TaskAttempt | None", attempt)
-    return running
+    return beating(running, nats)
+
+
+def beating(running: Delivery, nats: AsyncMock | None = None) -> AbstractAsyncContextManager[None]:
+    """The heartbeat of a delivery."""
+    return Heartbeat(nats or AsyncMock(spec=Client), Meter(), SETTINGS.task_timeout).during(running)
 
 
 async def test_the_heartbeat_continues_during_an_append() -> None:
     # Given an attempt whose append is not acknowledged
     message, attempt = FakeMessage(), FakeAttempt()
-    async with heartbeat(beating(attempt, message=message)):
+    async with heartbeat(attempt, message=message):
         await attempt.appends.wait()
         # Then the delivery is extended nevertheless
         await message.beats_on()
@@ -58,7 +63,7 @@ async def test_the_heartbeat_continues_during_an_append() -> None:
 
 async def test_the_heartbeat_continues_after_an_error() -> None:
     message = FakeMessage(away=True)
-    async with heartbeat(beating(message=message)):
+    async with heartbeat(message=message):
         await message.beats_on()
 
 
@@ -81,7 +86,7 @@ async def test_an_attempt_that_was_fenced_before_the_subscription_is_stopped() -
     attempt = FencedAttempt()
     # When it works without an append, then it is stopped
     with pytest.raises(FencedError):
-        async with asyncio.timeout(5), heartbeat(beating(attempt)):
+        async with asyncio.timeout(5), heartbeat(attempt):
             await asyncio.Event().wait()
     assert attempt.looked == 1
 
@@ -89,7 +94,7 @@ async def test_an_attempt_that_was_fenced_before_the_subscription_is_stopped() -
 async def test_a_fenced_worker_stops_though_a_cancellation_is_swallowed() -> None:
     # Given work that swallows a cancellation, as nats-py does while it flushes
     async def work() -> None:
-        async with heartbeat(beating(FencedAttempt())):
+        async with heartbeat(FencedAttempt()):
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
             await asyncio.Event().wait()
@@ -102,7 +107,7 @@ async def test_a_fenced_worker_stops_though_a_cancellation_is_swallowed() -> Non
 async def test_short_work_needs_no_heartbeat() -> None:
     # Given work that is done at once
     nats, message = AsyncMock(spec=Client), FakeMessage()
-    async with heartbeat(beating(FakeAttempt(), message=message, nats=nats, every=60)):
+    async with heartbeat(FakeAttempt(), message=message, nats=nats, every=60):
         pass
     # Then no request is sent to the server
     nats.subscribe.assert_not_awaited()
@@ -113,10 +118,10 @@ async def test_the_subscription_waits_for_an_attempt_that_starts_late() -> None:
     # Given a task whose registration takes long
     attempt = FencedAttempt()
     message = FakeMessage()
-    late = beating(message=message)
+    late = delivery(message, settings=SETTINGS.model_copy(update={"task_heartbeat": 0.01}))
 
     async def begin_late() -> None:
-        async with asyncio.timeout(5), heartbeat(late):
+        async with asyncio.timeout(5), beating(late):
             await message.beats_on()
             late.attempt = cast("TaskAttempt", attempt)
             await asyncio.Event().wait()
@@ -142,7 +147,7 @@ async def test_work_ends_though_a_heartbeat_misses_its_cancellation() -> None:
     # Given an attempt that reads its log
     attempt = RepliedAttempt()
     # When its work ends together with the reply, then nothing is waited for
-    async with asyncio.timeout(5), heartbeat(beating(attempt)):
+    async with asyncio.timeout(5), heartbeat(attempt):
         await attempt.has_started.wait()
         attempt.reply.set_result(None)
     # And nothing of it continues

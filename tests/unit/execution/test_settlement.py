@@ -2,19 +2,18 @@
 
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 from unittest.mock import AsyncMock
 
 import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
-from natscribe.schemas.transcription import TranscriptionTask
 
 from app.errors import FencedError, MessageGoneError, PermanentError, TransientError
-from app.execution import settlement
 from app.execution.attempt import TaskAttempt
 from app.execution.delivery import Delivery
 from app.execution.retries import delay_after
+from app.execution.settlement import Settlement
 from app.jetstream.records import UnreadableError
 from tests.fakes.delivery import FakeLetters, FakeMessage, delivery
 from tests.fakes.messages import event as progress
@@ -32,6 +31,7 @@ class FakeAttempt:
     fenced: bool = False
     has_attempts_left: bool = True
     is_running: bool = True
+    has_appended: bool = True
     is_unsure: bool = False
     cleaned_up: bool = False
     audio_seconds: float | None = None
@@ -63,25 +63,28 @@ class FakeAttempt:
         self.done.append(state)
 
 
-def of(attempt: FakeAttempt | None) -> tuple[Delivery, FakeMessage]:
-    """A delivery of a task that runs, and its message."""
+def of(attempt: FakeAttempt | None) -> tuple[Settlement, Delivery, FakeMessage]:
+    """A delivery of a task that runs, what settles it, and its message."""
     message = FakeMessage(attempt.done if attempt else [])
-    settled = delivery(
-        message,
-        log=SimpleNamespace(last=AsyncMock(return_value=SimpleNamespace(event=progress(State.RUNNING, 2)))),
-        dead_letters=FakeLetters(message.done),
-        messages=SimpleNamespace(
+    running = SimpleNamespace(event=progress(State.RUNNING, 2))
+    parts: dict[str, Any] = {
+        "log": SimpleNamespace(last=AsyncMock(return_value=running), outcome=AsyncMock(return_value=None)),
+        "dead_letters": FakeLetters(message.done),
+        "messages": SimpleNamespace(
             delete=AsyncMock(),
             note_retry=AsyncMock(side_effect=lambda _: message.done.append("retry noted")),
         ),
-    )
-    settled.task = TranscriptionTask(task_id="t1", audio_file_id="meeting.flac", user_id=7)
+        "reminders": None,
+        "projection": None,
+    }
+    settled = delivery(message)
     settled.attempt = cast("TaskAttempt | None", attempt)
-    return settled, message
+    return Settlement(**parts, max_attempts=4, retry_delay=30), settled, message
 
 
 async def fail(attempt: FakeAttempt, error: Exception) -> State | None:
-    return (await settlement.failed(of(attempt)[0], error)).state
+    settlement, failed, _ = of(attempt)
+    return (await settlement.settle(failed, error)).state
 
 
 async def test_a_retry_is_appended_before_the_message_is_delayed() -> None:
@@ -91,8 +94,8 @@ async def test_a_retry_is_appended_before_the_message_is_delayed() -> None:
 
 
 async def test_a_message_is_delayed_by_the_time_of_its_retry() -> None:
-    delayed, message = of(FakeAttempt(2))
-    await settlement.failed(delayed, TRANSIENT)
+    settlement, delayed, message = of(FakeAttempt(2))
+    await settlement.settle(delayed, TRANSIENT)
     assert 60 <= message.delays[0] <= 75
 
 
@@ -124,7 +127,7 @@ async def test_a_failure_is_appended_then_stored_as_a_dead_letter_then_acknowled
 async def test_nothing_is_appended_behind_an_end(state: State, error: Exception) -> None:
     attempt = FakeAttempt(state=state)
     assert await fail(attempt, error) is state
-    assert attempt.done == ["ack"]
+    assert attempt.done == ["letter", "ack"]
 
 
 @pytest.mark.parametrize(("has_attempts_left", "error"), [(True, TRANSIENT), (False, TRANSIENT), (True, PERMANENT)])
@@ -135,8 +138,8 @@ async def test_a_fenced_worker_settles_nothing(has_attempts_left: bool, error: E
 
 
 async def test_a_stopping_worker_releases_its_task_at_once() -> None:
-    stopping, message = of(FakeAttempt())
-    await settlement.stopped(stopping)
+    settlement, stopping, message = of(FakeAttempt())
+    await settlement.release(stopping)
     assert (message.done, message.delays) == (["queued", "nak"], [0])
 
 
@@ -144,9 +147,9 @@ async def test_a_stopping_worker_releases_its_task_at_once() -> None:
 async def test_a_message_without_an_attempt_is_released_without_an_append(begun: bool) -> None:
     # Given a message that has just come, or one that the task stream seems to lack: its task was deleted, or the
     # read was out of date
-    released, message = of(None)
+    settlement, released, message = of(None)
     # When it is settled, then JetStream may deliver it again
-    await (settlement.failed(released, MessageGoneError()) if begun else settlement.stopped(released))
+    await (settlement.settle(released, MessageGoneError()) if begun else settlement.release(released))
     assert message.done == ["nak"]
 
 
@@ -156,6 +159,6 @@ async def test_a_message_without_an_attempt_is_released_without_an_append(begun:
 async def test_a_message_whose_log_only_a_later_version_can_read_is_returned_unless_it_runs(
     attempt: FakeAttempt | None, done: list[str]
 ) -> None:
-    returned, message = of(attempt)
-    assert (await settlement.failed(returned, UnreadableError("progress"))).state is None
+    settlement, returned, message = of(attempt)
+    assert (await settlement.settle(returned, UnreadableError("progress"))).state is None
     assert message.done == done
