@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed; Debian has it as `chromium`")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 NEEDS_FIREFOX = pytest.mark.skipif(FIREFOX is None, reason="no Firefox is installed; Debian has it as `firefox-esr`")
-WITHIN_S = 200  # a visit of ten seconds takes two minutes beside ten busy processes a core
+WITHIN_S = 280  # a visit of ten seconds takes two minutes beside ten busy processes a core
 
 
 def driven_by(program: str, *arguments: Path | str, browser: str | None = CHROMIUM) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
 from natscribe.jetstream.nats_py_compat import tolerate_unreadable_messages
 from natscribe.schemas import subjects
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Lane, Priority
@@ -31,9 +32,10 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire
 from tests.s3_server import S3Server
 from tests.servers import NatsServer, Servers, ValkeyServer, in_memory, nats_server_in, valkey_in
-from tests.waiting import DEADLINE
+from tests.waiting import DEADLINE, patiently
 from tests.workers import working
 
+CLIENTS_WAIT_S = 10.0  # for a reply, before they send the request once more
 StartWorker = Callable[..., AbstractAsyncContextManager[Worker]]
 
 
@@ -54,7 +56,7 @@ def _positions_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _clients_are_patient(constants: Constants) -> None:
     """On a busy machine a reply may take longer than clients wait."""
-    constants(REPLY_TIMEOUT_S=DEADLINE)
+    constants(REPLY_TIMEOUT_S=patiently(DEADLINE))
 
 
 @pytest.fixture
@@ -166,7 +168,7 @@ class Publisher:
         )
         try:
             while True:
-                message = await subscription.next_msg(timeout=DEADLINE)
+                message = await subscription.next_msg(timeout=patiently(DEADLINE))
                 event = ProgressEvent.model_validate_json(message.data)
                 yield event
                 if event.state.ended:
@@ -177,7 +179,7 @@ class Publisher:
     async def until(self, task_id: str, state: State) -> list[ProgressEvent]:
         """The events of a task up to the first in this state."""
         events = []
-        async with asyncio.timeout(DEADLINE):
+        async with asyncio.timeout(patiently(DEADLINE)):
             async for event in self.events(task_id):
                 events.append(event)
                 if event.state is state:
@@ -195,7 +197,19 @@ class Publisher:
         return (await self.request(subjects.STATUS, task_id=task_id)).get("state") == State.COMPLETED
 
     async def request(self, subject: str, **fields: object) -> dict[str, Any]:
-        reply = await self.nc.request(subject, json.dumps(fields).encode(), timeout=DEADLINE)
+        return await self._reply(subject, fields, within=DEADLINE)
+
+    async def repeat_request(self, subject: str, task_id: str) -> dict[str, Any]:
+        """The reply to a request that is repeated, as a client does, when none comes, and when the error says so."""
+        async with asyncio.timeout(patiently(DEADLINE)):
+            while True:
+                with suppress(nats.errors.TimeoutError):  # the worker had lost its connection
+                    reply = await self._reply(subject, {"task_id": task_id}, within=CLIENTS_WAIT_S)
+                    if (reply.get("error") or {}).get("code") != ErrorCode.INTERNAL:
+                        return reply
+
+    async def _reply(self, subject: str, fields: dict[str, object], *, within: float) -> dict[str, Any]:
+        reply = await self.nc.request(subject, json.dumps(fields).encode(), timeout=patiently(within))
         parsed_reply: dict[str, Any] = json.loads(reply.data)
         return parsed_reply
 

@@ -28,11 +28,10 @@ from app.redis_store.projection_feed import MAX_EVENTS_PER_BATCH, MAX_RESULTS_PE
 from app.settings import Settings
 from app.task_log.record import Metadata
 from tests.fakes import messages
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually, patiently
 
 NAMES = Settings(_env_file=None).stream_names
 Waiting = dict[int, list[list[Msg]]]
-WITHIN = 10  # seconds
 STORED, NOW = datetime(2026, 1, 1, 11, tzinfo=UTC), datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -130,7 +129,7 @@ async def projecting(client: FakeClient, projection: FakeProjection) -> AsyncIte
     work = projection_feed.run(cast("Client", client), NAMES, cast("RedisProjection", projection))
     run = asyncio.create_task(work)
     try:
-        async with asyncio.timeout(WITHIN):
+        async with asyncio.timeout(patiently(DEADLINE)):
             yield
     finally:
         await cancel_all([run])
