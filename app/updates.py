@@ -4,12 +4,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from natscribe.schemas import kinds
-from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
-from natscribe.schemas.live import SpeakersEvent
+from natscribe.schemas.live import SpeakerChanges, SpeakersEvent
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Interval, Segment
-from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.windows import WindowText
 
 Task = kinds.Task
@@ -36,22 +34,6 @@ class Checkpoint:
     speaker_changes: tuple[SpeakersEvent, ...] = ()  # of a live task: changes of speakers, detected after the segments
     diarization_error: ErrorDetail | None = None  # if set, this attempt skips diarization for this reason
     after_failure: bool = False  # whether the previous attempt failed or was lost, perhaps because of its work
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakerChanges:
-    """Corrections to the speakers of segments of a live task that are already published; see `SpeakersEvent`.
-
-    `settled_until`: the second before which speakers change no more, except for `merged` and `voices`. `merged`: for a
-    label that is no longer used, the label that replaces it. `voices`: the voice of each label that was recognized.
-    """
-
-    settled_until: float
-    channel: int | None = None  # of the turns; None: the channels are mixed
-    turns: tuple[Turn, ...] = ()
-    relabelled_seconds: float = 0.0  # of the turns: speech that had another speaker before
-    merged: Mapping[str, str] = field(default_factory=dict)
-    voices: Mapping[str, SpeakerVoice] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

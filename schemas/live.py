@@ -165,19 +165,9 @@ class SameSpeaker(Message):
     is_: Speaker = Field(alias="is", description="The label that replaces `speaker`, also for earlier segments.")
 
 
-class SpeakersEvent(Message):
-    """Changes of the speakers of a live task with `diarize`, detected after the segments were published.
+class SpeakerChanges(Message):
+    """What changes of the speakers of a live task after its segments were published."""
 
-    Published segments never change: for the seconds that an event names, it overrides the speakers of the segments and
-    of earlier events. A label always means the same person: labels may be added, merged, or given to other seconds, but
-    never swapped. The speakers of the result are those of the segments with all events applied, or better. A client may
-    ignore these events.
-    """
-
-    task_id: TaskId
-    sequence: int = Field(
-        ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
-    )
     channel: Channel | None = Field(
         None, description="The channel of `turns`, from 0; null: the channels are mixed, or there are no turns."
     )
@@ -191,3 +181,20 @@ class SpeakersEvent(Message):
         description="Speakers before this second no longer change; later events may still have `same` and `voices`.",
         examples=[61.5],
     )
+
+
+class _Numbered(Message):
+    task_id: TaskId
+    sequence: int = Field(
+        ge=1, description="Number of the speakers event, from 1, without gaps, across attempts.", examples=[1]
+    )
+
+
+class SpeakersEvent(SpeakerChanges, _Numbered):  # the fields of the last class come first
+    """Changes of the speakers of a live task with `diarize`, detected after the segments were published.
+
+    Published segments never change: for the seconds that an event names, it overrides the speakers of the segments and
+    of earlier events. A label always means the same person: labels may be added, merged, or given to other seconds, but
+    never swapped. The speakers of the result are those of the segments with all events applied, or better. A client may
+    ignore these events.
+    """

@@ -9,6 +9,7 @@ from typing import Final
 
 from nats.errors import Error as NatsError
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.live import SpeakerChanges
 from natscribe.schemas.progress import (
     MAX_EVENT_INTERVAL_S,
     MIN_EVENT_INTERVAL_S,
@@ -34,7 +35,6 @@ from app.updates import (
     NewText,
     Progress,
     Result,
-    SpeakerChanges,
     SpeakerState,
     TaskUpdate,
 )

@@ -7,14 +7,14 @@ from typing import Final
 
 import structlog
 from nats.errors import Error as NatsError
-from natscribe.schemas.live import LiveTask, SameSpeaker, SpeakersEvent
+from natscribe.schemas.live import LiveTask, SpeakerChanges, SpeakersEvent
 
 from app.errors import BucketFullError
 from app.jetstream.records import UnreadableError
 from app.task_log.log import TaskLog
 from app.task_log.record import Record
 from app.task_log.results import ResultStore
-from app.updates import Checkpoint, SpeakerChanges
+from app.updates import Checkpoint
 
 STATE_TIMEOUT_S: Final = 1.0  # how long the text of a live task waits until the state of its speakers is stored
 
@@ -76,15 +76,7 @@ class SpeakerLog:
             FencedError: Another writer has appended an event.
             TransientError: JetStream does not reply.
         """
-        event = SpeakersEvent(
-            task_id=last.event.task_id,
-            sequence=self._events + 1,
-            channel=changes.channel,
-            turns=list(changes.turns),
-            same=[SameSpeaker(speaker=label, is_=into) for label, into in changes.merged.items()],
-            voices=dict(changes.voices),
-            settled_until=changes.settled_until,
-        )
+        event = SpeakersEvent(task_id=last.event.task_id, sequence=self._events + 1, **dict(changes))
         self._after = await self._log.append_speakers(event, last.metadata, after=self._after)
         self._events += 1
 

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 from nats.errors import Error as NatsError
 from natscribe.schemas.voices import SpeakerVoice
 
-from app.engines.messages import LiveDiarization
 from app.errors import FencedError, TaskError
 from app.jetstream.records import UnreadableError
 from app.live.source import LiveSource
-from app.updates import Checkpoint
+from app.live.speakers import Speakers
 from app.voices.identification import NOBODY, Identification
 
 MIN_SPEECH_S = 4.5  # a speaker with less speech is not named yet, because a published name should not change
@@ -27,29 +26,23 @@ class LiveNames:
     """Identifies the speakers of one live task among the user's enrolled voices while the task runs.
 
     The outcome for a speaker is the voice that matches, or that no voice matches. `source`: has the speakers so far.
-    `report` is called when outcomes have changed, with the changed ones by speaker label. `ended`: whether the audio
-    has ended, or nobody is to be identified; then `run` returns.
+    `report` is called when outcomes have changed, with the changed ones by speaker label. `published`: the outcomes
+    that earlier attempts at the task have reported.
     """
 
     user_id: int | str
     source: LiveSource
     identification: Identification
     report: Callable[[Mapping[str, SpeakerVoice]], Awaitable[None]]
-    ended: bool = False
-    _published: dict[str, SpeakerVoice] = field(default_factory=dict)
-
-    def resume(self, checkpoint: Checkpoint) -> None:
-        """Restore from `checkpoint` which speakers earlier attempts at the task have identified as enrolled voices."""
-        for event in checkpoint.speaker_changes:
-            self._published |= event.voices
+    published: dict[str, SpeakerVoice]
 
     async def run(self) -> None:
         """Compare the speakers with the enrolled voices whenever diarization has new speech; report changed outcomes.
 
-        Return when the audio has `ended` and the last comparison is done, or when another worker runs the task.
+        Return when the audio has ended and the last comparison is done, or when another worker runs the task.
         """
-        compared: Mapping[int | None, LiveDiarization] | None = None
-        while not self.ended or self.source.speakers is not compared:
+        compared: Speakers | None = None
+        while not self.source.ended or self.source.speakers is not compared:
             speakers = self.source.speakers
             if speakers is not None and speakers is not compared:
                 compared = speakers
@@ -69,13 +62,13 @@ class LiveNames:
             TransientError: JetStream does not reply.
         """
         changed = {
-            label: voice for label, voice in voices.items() if voice.voice != self._published.get(label, NOBODY).voice
+            label: voice for label, voice in voices.items() if voice.voice != self.published.get(label, NOBODY).voice
         }
         if changed:
             await self.report(changed)
-            self._published |= changed
+            self.published |= changed
 
-    async def _voices(self, speakers: Mapping[int | None, LiveDiarization]) -> Mapping[str, SpeakerVoice]:
+    async def _voices(self, speakers: Speakers) -> Mapping[str, SpeakerVoice]:
         embedded = [channel.embedded for channel in speakers.values() if channel.embedded is not None]
         if not embedded:
             return {}

@@ -42,25 +42,20 @@ class _OpenUtterance:
 
 @dataclass(eq=False, slots=True)
 class PartialPublisher:
-    """Publishes the partial results of a live task: transcribes its utterances in progress in interim passes.
-
-    An interim pass is a quick transcription of an utterance as far as its audio has arrived. `language`: the language
-    spoken last; None: unknown.
-    """
+    """Publishes the partial results of a live task: transcribes its utterances in progress in interim passes."""
 
     task: LiveTask
     source: LiveSource
     windows: WindowQueue
     publish: Callable[[Partial], Awaitable[None]]
     metrics: LiveMetrics
-    language: str | None = field(default=None, init=False)
     _utterances: dict[int | None, _OpenUtterance] = field(default_factory=dict, init=False)  # by channel
 
-    async def run(self) -> None:
-        """Publish partial results until cancelled."""
+    async def run(self, language: Callable[[], str | None]) -> None:
+        """Publish partial results until cancelled; `language`: returns the language spoken last, None if unknown."""
         while True:
             for window in list(self._due()):
-                await self._transcribe(window)
+                await self._transcribe(window, language())
             await asyncio.sleep(POLL_EVERY_S)
 
     def _due(self) -> Iterator[Window]:
@@ -89,11 +84,11 @@ class PartialPublisher:
             for channel, utterance in self._utterances.items()
         )
 
-    async def _transcribe(self, window: Window) -> None:
+    async def _transcribe(self, window: Window, language: str | None) -> None:
         utterance, loop = self._utterances[window.channel], asyncio.get_running_loop()
         started = loop.time()
         try:
-            text = await self.windows.transcribe(window, self.task.options, self.language, Rank.INTERIM)
+            text = await self.windows.transcribe(window, self.task.options, language, Rank.INTERIM)
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:

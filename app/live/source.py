@@ -5,7 +5,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from natscribe.schemas.errors import ErrorCode
@@ -18,7 +18,6 @@ from app.engines.engine import Engine, run_job
 from app.engines.messages import (
     CloseLiveStream,
     LiveAudioProcessed,
-    LiveDiarization,
     LiveSpeakerOptions,
     ProcessLiveAudio,
     StageAdvanced,
@@ -26,7 +25,7 @@ from app.engines.messages import (
 from app.errors import TaskError, TransientError
 from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import FrameReader, JoinedFrames
-from app.live.speakers import labels_in, next_number, with_earlier_turns
+from app.live.speakers import Speakers, labels_in, next_number, with_earlier_turns
 from app.updates import Checkpoint
 
 MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
@@ -35,17 +34,28 @@ RESTART_PAUSE_S = 0.1
 MAX_RESTARTS = 3  # of the engine process, without progress in between
 
 
+@dataclass(frozen=True, slots=True)
+class ClosingUtterance:
+    """An utterance in a pause that may end it."""
+
+    window: Window
+
+
+Heard = StageAdvanced | ClosingUtterance | Window
+
+
 class LiveSource:
     """Detects the utterances of a live task, except for those that earlier attempts have transcribed.
 
     `seconds`: how much audio was processed so far. `open`: the utterances in progress, at most one for each channel.
-    `waiting_seconds`: an estimate of how much stored audio is not processed yet. `speaking`: the label of who speaks
-    now in each channel, None if unknown. `speakers`: the speakers of each channel so far; None before the first
-    utterance, or if the task requests no diarization.
+    `waiting_seconds`: an estimate of how much stored audio is not processed yet. `waits`: whether the client is silent.
+    `ended`: whether all audio was processed. `speaking`: the label of who speaks now in each channel, None if unknown.
+    `speakers`: the speakers of each channel so far; None before the first utterance, or if the task requests no
+    diarization.
     """
 
     def __init__(self, engine: Engine, frames: FrameReader, task: LiveTask, checkpoint: Checkpoint) -> None:
-        """Create a source; it processes no audio until `windows` is called.
+        """Create a source; it processes no audio until `utterances` is called.
 
         `checkpoint.reached`: the time in seconds up to which each channel is already transcribed; the channel None is
         the mix of all channels.
@@ -59,19 +69,18 @@ class LiveSource:
         self._complete_until = min(self._reached.values())  # the text
         self._offsets = FrameOffsets(task.audio, FrameOffset.parse(checkpoint.audio_offset))
         self.seconds = self.waiting_seconds = self._processed_at = self._lost = 0.0
-        self.waits = False  # whether the client is silent
+        self.waits = self.ended = False
         self.open: Sequence[Window] = ()
         self.speaking: Mapping[int | None, str | None] = {}
-        self.speakers: Mapping[int | None, LiveDiarization] | None = None
+        self.speakers: Speakers | None = None
         self.missing: list[Interval] = []  # audio that was never stored
-        self.on_closing: Callable[[Window], None] = lambda _: None  # is called with each closing utterance
-        self.needs_open: Callable[[], bool] = lambda: True  # whether to update `open`, which copies its audio
 
-    async def windows(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Detect the utterances; yield each of them when it is complete, and the progress from time to time.
+    async def utterances(self, needs_open: Callable[[], bool]) -> AsyncGenerator[Heard, None]:
+        """Detect the utterances; yield each of them when it may end, when it is complete, and progress in between.
 
         If the engine process dies, a new one processes the audio after the last utterance again. If it dies more than
-        MAX_RESTARTS times in a row without having processed new audio, its error is raised.
+        MAX_RESTARTS times in a row without having processed new audio, its error is raised. `needs_open`: returns
+        whether the engine's next reply should update `open`, which copies audio.
 
         Raises:
             TaskError: The audio cannot be read, or the engine failed.
@@ -80,7 +89,7 @@ class LiveSource:
         while True:
             before = dict(self._reached), self.seconds
             try:
-                async with aclosing(self._process()) as items:
+                async with aclosing(self._process(needs_open)) as items:
                     async for item in items:
                         yield item
             except TransientError as error:
@@ -90,6 +99,7 @@ class LiveSource:
                     raise
                 await asyncio.sleep(restarts * RESTART_PAUSE_S)
             else:
+                self.ended = True
                 return
 
     @property
@@ -122,11 +132,8 @@ class LiveSource:
         self._offsets.drop_before(self._complete_until)
         return str(self._offsets.first)
 
-    async def _process(self) -> AsyncGenerator[StageAdvanced | Window, None]:
-        """Create a live stream in the engine, and process the audio from the oldest frame that is still stored.
-
-        Yield each utterance when it is complete, and how far the audio has been processed.
-        """
+    async def _process(self, needs_open: Callable[[], bool]) -> AsyncGenerator[Heard, None]:
+        """Create a live stream in the engine, and process the audio from the oldest frame that is still stored."""
         stream, start = f"{self.task.task_id} {uuid4().hex}", self._offsets.first
         size = MAX_OPUS_JOB_BYTES if self.task.audio.codec is Codec.OPUS else MAX_JOB_BYTES
         self.seconds, self._lost, self.open, self.missing = self._offsets.seconds(start), 0.0, (), []
@@ -136,10 +143,12 @@ class LiveSource:
                 async for part in _in_jobs(frames, size):
                     self.waits = not (part.frames or part.data or part.last)
                     if not self.waits:
-                        job = self._job(stream, part, start if first else None)
+                        job = self._job(stream, part, start if first else None, include_open=needs_open())
                         reply = await run_job(self._engine, job, LiveAudioProcessed)
                         first = False
                         self._update(part, reply)
+                        for window in reply.closing:
+                            yield ClosingUtterance(window)
                         for window in reply.windows:
                             self._reached[window.channel] = window.end
                             yield window
@@ -151,7 +160,9 @@ class LiveSource:
             with suppress(TaskError):
                 await run_job(self._engine, CloseLiveStream(stream=stream), LiveAudioProcessed)
 
-    def _job(self, stream: str, part: JoinedFrames, start: FrameOffset | None) -> ProcessLiveAudio:
+    def _job(
+        self, stream: str, part: JoinedFrames, start: FrameOffset | None, *, include_open: bool
+    ) -> ProcessLiveAudio:
         """Return the engine job that processes a part of the audio.
 
         `stream`: the name of the engine's live stream. `start`: in the first job of the stream, the frame offset of its
@@ -165,7 +176,7 @@ class LiveSource:
             first=start is not None,
             skipped_bytes=start.size if start else 0,
             data=b64encode(part.data).decode(),
-            include_open=self.needs_open(),
+            include_open=include_open,
             speakers=self._speaker_options() if start else None,
             end=part.last,
         )
@@ -183,10 +194,7 @@ class LiveSource:
         )
 
     def _update(self, part: JoinedFrames, reply: LiveAudioProcessed) -> None:
-        """Update `seconds`, `open` and the other attributes from the engine's `reply` to the job with the audio `part`.
-
-        Call `on_closing` with each closing utterance, i.e. one in a pause that may end it.
-        """
+        """Update `seconds`, `open` and so on from the engine's `reply` to the job with the audio `part`."""
         if part.frames:
             self.waiting_seconds = part.waiting * max(reply.seconds - self.seconds, 0.0) / part.frames
         if part.silence and part.data:
@@ -204,8 +212,6 @@ class LiveSource:
             }
         self.seconds, self._processed_at = reply.seconds, time.monotonic()
         self._offsets.add(self._frames.offset)
-        for window in reply.closing:
-            self.on_closing(window)
 
 
 def _advanced(seconds: float) -> StageAdvanced:

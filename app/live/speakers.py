@@ -1,48 +1,71 @@
 """The speakers of a live task: attributes text to them, and corrects the speakers of segments already published."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from itertools import groupby
 from operator import attrgetter, itemgetter
 
 from natscribe.client.live_speakers import corrected, slice_around
 from natscribe.schemas.diarization import Turn
-from natscribe.schemas.live import SpeakersEvent
+from natscribe.schemas.live import SameSpeaker, SpeakerChanges
 from natscribe.schemas.transcription import Segment
+from natscribe.schemas.voices import SpeakerVoice
+from natscribe.schemas.windows import WindowText
 
 from app.engines.messages import LiveDiarization
 from app.speech.attribution import Unit, attribute, attributed_units, split
 from app.speech.speaker_labels import speaker_label
-from app.updates import Checkpoint, SpeakerChanges
+from app.telemetry.live_metrics import LiveMetrics
+from app.updates import Checkpoint
 
 _MIN_COVERED = 0.3  # least share of a segment that turns of its speaker cover
 _SETTLED_EVERY_S = 10.0  # how often an event reports only that more speakers are settled
 
+Speakers = Mapping[int | None, LiveDiarization]  # the newest diarization of each channel
+
 
 @dataclass(eq=False, slots=True)
 class SpeakerHistory:
-    """The speakers of a live task as published: in its segments, and in later corrections (`SpeakersEvent`).
+    """The speakers of a live task as published: in its segments, and in later corrections (`SpeakerChanges`).
 
-    `segments`: the segments of the transcript, with all corrections applied. `settled_until`: the time in seconds
-    before which speakers no longer change. `_merged`: maps each label that was replaced to the label that replaced it,
-    because both belong to one person.
+    `segments`: the segments of the transcript, with all corrections applied; they are corrected in place.
+    `settled_until`: the time in seconds before which speakers no longer change. `_labels`: all labels so far.
+    `_merged`: maps each label that was replaced to the label that replaced it, because both belong to one person.
     """
 
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[Segment]
+    checkpoint: InitVar[Checkpoint]
+    metrics: LiveMetrics
     settled_until: float = 0.0
+    _labels: set[str] = field(default_factory=set)
     _merged: dict[str, str] = field(default_factory=dict)
+    _published: set[str | None] = field(default_factory=set)  # the labels of segments when they were published
 
-    def resume(self, segments: list[Segment], events: Iterable[SpeakersEvent]) -> None:
-        """Continue with the segments of earlier attempts, after applying the corrections in their `events`."""
-        self.segments = segments
-        for event in events:
+    def __post_init__(self, checkpoint: Checkpoint) -> None:
+        """Apply the corrections of earlier attempts to the segments that they have stored."""
+        self._labels.update(labels_in(checkpoint))
+        self._published |= {None, *(segment.speaker for segment in self.segments)}
+        for event in checkpoint.speaker_changes:
             self.settled_until = event.settled_until
             self._rename({same.speaker: same.is_ for same in event.same})
             self.segments[:] = corrected(self.segments, event)
 
-    def update(
-        self, speakers: Mapping[int | None, LiveDiarization], channel: int | None = None
-    ) -> SpeakerChanges | None:
+    @property
+    def next_label(self) -> int:
+        """The number of the first label that nobody has had."""
+        return next_number(self._labels)
+
+    def attribute(self, text: WindowText, speakers: Speakers) -> WindowText:
+        """Return new text with the speakers that are known so far, and with its segments split where they change."""
+        own = speakers[text.channel]
+        segments = attribute_known(text.segments, own.turns, default_speaker(text.channel, own))
+        self._labels.update(label for channel in speakers.values() for label in (*channel.labels, *channel.merged))
+        new = {segment.speaker for segment in segments} - self._published
+        self._published |= new
+        self.metrics.speakers.inc(len(new))
+        return text.model_copy(update={"segments": segments})
+
+    def update(self, speakers: Speakers, channel: int | None = None) -> SpeakerChanges | None:
         """Attribute the recent segments of a channel to speakers again; return the changes, or None if there are none.
 
         `speakers`: the newest diarization of each channel. `channel`: None if the channels are mixed. Recent segments
@@ -54,12 +77,18 @@ class SpeakerHistory:
         self._rename(same)
         settled_until = max(self.settled_until, min(own.settled_until for own in speakers.values()))
         words = self._attribute_again(channel, settled_until, diarization.turns)
-        turns = tuple(_turns((unit, now if now != before else None) for before, now, unit in words))
-        relabelled = sum(unit.end - unit.start for before, now, unit in words if before is not None and now != before)
+        turns = list(_turns((unit, now if now != before else None) for before, now, unit in words))
+        relabelled = (unit.end - unit.start for before, now, unit in words if before is not None and now != before)
+        self.metrics.relabelled_seconds.inc(sum(relabelled))
         if not turns and not same and settled_until < self.settled_until + _SETTLED_EVERY_S:
             return None
-        self.settled_until = settled_until
-        return SpeakerChanges(self.settled_until, channel, turns, relabelled, same)
+        pairs = [SameSpeaker(speaker=label, is_=into) for label, into in same.items()]
+        return self.settle(settled_until).model_copy(update={"channel": channel, "turns": turns, "same": pairs})
+
+    def settle(self, until: float | None = None, voices: Mapping[str, SpeakerVoice] | None = None) -> SpeakerChanges:
+        """Return changes that only settle the speakers `until` this time, in seconds, or name the `voices` of some."""
+        self.settled_until = self.settled_until if until is None else until
+        return SpeakerChanges(turns=[], same=[], voices=dict(voices or {}), settled_until=self.settled_until)
 
     def _attribute_again(
         self, channel: int | None, since: float, turns: Sequence[Turn]

@@ -28,8 +28,7 @@ class TaskTranscript:
     """Collects what the result of a task contains: segments, gaps (speech without words), speakers, and partial errors.
 
     `untranscribed`: the gaps. `channels`: the number of channels if each is transcribed on its own, None if they are
-    mixed. `identified`: the outcome of speaker identification. `audio_error`: why the audio of a live task is not
-    stored. `next_label`: the number of the first speaker label that nobody has had in a live task.
+    mixed. `identified`: the outcome of speaker identification.
     """
 
     task: TranscriptionTask | LiveTask
@@ -37,8 +36,6 @@ class TaskTranscript:
     untranscribed: list[Interval] = field(default_factory=list)
     channels: int | None = None
     identified: IdentificationOutcome = NOT_REQUESTED
-    audio_error: ErrorDetail | None = None
-    next_label: int = 0
     _speakers: int | None = None
     _diarization_error: ErrorDetail | None = None
 
@@ -59,16 +56,17 @@ class TaskTranscript:
         return text
 
     async def name_speakers(
-        self, diarization: BackgroundDiarization, identification: Identification, append: Append
+        self, diarization: BackgroundDiarization, identification: Identification, append: Append, next_label: int = 0
     ) -> DiarizationDone | None:
         """Attribute words to the speakers of a completed diarization, and compare these speakers with enrolled voices.
 
-        Return the diarization, but with the labels that the speakers have in the transcript; None if it has failed.
+        `next_label`: the number of the first speaker label that nobody has had in a live task. Return the diarization,
+        but with the labels that the speakers have in the transcript; None if it has failed.
 
         Raises:
             FencedError: Another worker runs the task.
         """
-        result = await asyncio.to_thread(self.add_speakers, diarization)
+        result = await asyncio.to_thread(self.add_speakers, diarization, next_label)
         if result is not None:
             # With separate channels, only those that have text are speakers.
             speech = self.segments if self.channels is not None else result.turns
@@ -76,7 +74,7 @@ class TaskTranscript:
             self.identified = await identification.run(self.task, result.embedded, labels, append)
         return result
 
-    def add_speakers(self, diarization: BackgroundDiarization) -> DiarizationDone | None:
+    def add_speakers(self, diarization: BackgroundDiarization, next_label: int = 0) -> DiarizationDone | None:
         """Assign speakers to words after the diarization, and return the diarization with the final speaker labels.
 
         If the diarization has failed, store its error for the result, and return None; a recording with separate
@@ -90,10 +88,10 @@ class TaskTranscript:
             return None
         turns = diarization.result.turns
         if self.channels is not None:
-            return relabelled(diarization.result, self._add_speakers_of_channels(turns, self.channels))
+            return relabelled(diarization.result, self._add_speakers_of_channels(turns, self.channels, next_label))
         segments = attribute(self.segments, turns)
         order = [*(segment.speaker or "" for segment in segments), *(turn.speaker for turn in turns)]
-        labels = labels_like(self.segments, segments, dict.fromkeys(filter(None, order)), count(self.next_label))
+        labels = labels_like(self.segments, segments, dict.fromkeys(filter(None, order)), count(next_label))
         self.segments = [part.model_copy(update={"speaker": labels.get(part.speaker or "")}) for part in segments]
         self.untranscribed = add_speech_gaps(self.untranscribed, segments, turns)
         self._speakers = len(labels)
@@ -133,14 +131,13 @@ class TaskTranscript:
             diarization_error=diarization_error,
             voices=identified.voices,
             voices_error=identified.error,
-            audio_error=self.audio_error,
             model=model,
             audio_sha256=audio_sha256,
             cached=cached,
             created_at=datetime.now(UTC),
         )
 
-    def _add_speakers_of_channels(self, turns: Sequence[Turn], channels: int) -> dict[str, str]:
+    def _add_speakers_of_channels(self, turns: Sequence[Turn], channels: int, next_label: int) -> dict[str, str]:
         """Attribute the segments of each channel to the speakers that `turns` has in this channel.
 
         Without turns in a channel, its segments do not change, nor if a live task has published more speakers in it
@@ -157,7 +154,7 @@ class TaskTranscript:
             labels |= {turn.speaker: turn.speaker for turn in own}
             after = attribute(before, own) if own else before
             if own and is_live:
-                numbers = count(self.next_label + (channel - self.next_label) % channels, channels)
+                numbers = count(next_label + (channel - next_label) % channels, channels)
                 labels |= labels_like(before, after, dict.fromkeys(turn.speaker for turn in own), numbers)
             segments += [
                 part.model_copy(update={"speaker": labels.get(part.speaker or "", part.speaker)}) for part in after

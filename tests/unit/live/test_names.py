@@ -9,7 +9,6 @@ from typing import cast
 import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.wire import Model
 
@@ -17,7 +16,6 @@ from app.engines.messages import LiveDiarization, RecordingEmbeddings, SpeakerEm
 from app.errors import TransientError
 from app.live.names import MIN_SPEECH_S, LiveNames
 from app.live.source import LiveSource
-from app.updates import Checkpoint
 from app.voices.identification import NOBODY, Identification, IdentificationOutcome
 from tests.fakes.engine import live_diarization
 from tests.waiting import eventually
@@ -58,14 +56,14 @@ class Named:
     """What was reported, and what names the speakers of a task."""
 
     voices: Voices = field(default_factory=Voices)
-    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(speakers=None))  # none so far
+    source: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(speakers=None, ended=True))
     reports: list[Mapping[str, SpeakerVoice]] = field(default_factory=list)
     report_fails: bool = False
     attempts: int = 0  # to report
 
     def __post_init__(self) -> None:
-        self.names = LiveNames(7, cast("LiveSource", self.source), cast("Identification", self.voices), self._report)
-        self.names.ended = True  # `run` ends when everything is compared
+        source, voices = cast("LiveSource", self.source), cast("Identification", self.voices)
+        self.names = LiveNames(7, source, voices, self._report, {})
 
     async def _report(self, voices: Mapping[str, SpeakerVoice]) -> None:
         self.attempts += 1
@@ -122,8 +120,7 @@ async def test_whoever_is_forgotten_or_somebody_else_is_reported(named: Named) -
 
 
 async def test_the_next_worker_does_not_repeat_a_name(named: Named) -> None:
-    event = SpeakersEvent(task_id="t", sequence=1, turns=[], same=[], voices={ANN: voice(1)}, settled_until=0)
-    named.names.resume(Checkpoint(speaker_changes=(event,)))
+    named.names.published[ANN] = voice(1)
     named.voices.voices = {ANN: voice(1), BOB: voice(2)}
     assert await named.after({ANN: 10, BOB: 10}) == [{BOB: voice(2)}]
 
@@ -137,7 +134,7 @@ async def test_an_outage_delays_names(named: Named) -> None:
 
 async def test_a_report_that_was_not_stored_is_repeated_with_the_next_news(named: Named) -> None:
     # Given a report that is not stored, while the task runs
-    named.voices.voices, named.report_fails, named.names.ended = {ANN: voice(1)}, True, False
+    named.voices.voices, named.report_fails, named.source.ended = {ANN: voice(1)}, True, False
     named.source.speakers = {None: found({ANN: 10})}
     running = asyncio.create_task(named.names.run())
     await eventually(lambda: named.attempts == 1)
@@ -146,5 +143,5 @@ async def test_a_report_that_was_not_stored_is_repeated_with_the_next_news(named
     await eventually(lambda: bool(named.reports))
     # Then the name is reported
     assert named.reports == [{ANN: voice(1)}]
-    named.names.ended = True
+    named.source.ended = True
     await running

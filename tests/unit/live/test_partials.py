@@ -66,7 +66,7 @@ async def partials_of(speech: Speech) -> AsyncIterator[PartialPublisher]:
     """A running publisher of partials, which transcribes at once what is open already."""
     source, windows = cast("LiveSource", speech), cast("WindowQueue", speech)
     partials = PartialPublisher(TASK, source, windows, speech.publish, LiveMetrics(speech.registry))
-    running = asyncio.create_task(partials.run())
+    running = asyncio.create_task(partials.run(lambda: None))
     yield partials
     await cancel_all([running])
 

@@ -100,7 +100,7 @@ async def test_dense_opus_is_processed_in_steps(engine: LiveEngine) -> None:
     file = recorded("ogg", hum(90), bit_rate=6000)
     followed = source(engine, OPUS, JoinedFrames(file, frames=4, last=True))
     # When it is processed
-    progress = [item async for item in followed.windows() if isinstance(item, StageAdvanced)]
+    progress = [item async for item in followed.utterances(lambda: True) if isinstance(item, StageAdvanced)]
     # Then it is processed whole, in jobs of at most a minute
     assert followed.seconds == pytest.approx(90, abs=0.1)
     assert max(b.processed_seconds - a.processed_seconds for a, b in pairwise(progress)) < 60
@@ -112,7 +112,7 @@ async def test_a_silent_client_is_reported_as_progress_that_waits(engine: LiveEn
         engine, LiveAudio(), JoinedFrames(bytes(32_000), frames=1), JoinedFrames(b""), JoinedFrames(b"", last=True)
     )
     # When the source is followed
-    waited = [followed.waits async for _ in followed.windows()]
+    waited = [followed.waits async for _ in followed.utterances(lambda: True)]
     # Then it says when it waits, without a job of the engine
     assert waited == [False, True, False]
     assert engine.bytes == [32_000, 0]
@@ -129,7 +129,7 @@ async def test_a_long_gap_is_processed_in_jobs_and_reported_whole(engine: LiveEn
     gap = JoinedFrames(bytes(minute + second), frames=601, silence=minute, last=True)
     # When it is processed
     followed = source(engine, audio, JoinedFrames(bytes(second), frames=10), gap)
-    assert [item async for item in followed.windows() if isinstance(item, Window)] == []
+    assert [item async for item in followed.utterances(lambda: True) if isinstance(item, Window)] == []
     # Then no job has more than a mebibyte, and the missing audio is that minute
     assert max(engine.bytes) <= 1024 * 1024
     assert sum(engine.bytes) == minute + 2 * second
@@ -155,7 +155,7 @@ async def test_what_a_file_skips_is_missing() -> None:
 
     followed = source(ScriptedEngine(), OPUS, *[JoinedFrames(b"audio", frames=1, last=at == 2) for at in range(3)])
     # When it is processed, then they are missing where each begins
-    async for _ in followed.windows():
+    async for _ in followed.utterances(lambda: True):
         pass
     assert [(item.start, item.end) for item in followed.missing] == [(10, 13), (20, 22)]
 
@@ -166,7 +166,9 @@ async def test_progress_does_not_go_back_when_another_worker_processes_the_last_
     checkpoint = Checkpoint(reached={None: 70.0}, audio_offset=str(FrameOffset(3, 30, 960_000)))
     followed = source(engine, LiveAudio(), *parts, checkpoint=checkpoint)
     # When it is processed again
-    progress = [item.processed_seconds async for item in followed.windows() if isinstance(item, StageAdvanced)]
+    progress = [
+        item.processed_seconds async for item in followed.utterances(lambda: True) if isinstance(item, StageAdvanced)
+    ]
     # Then the progress begins where it was
     assert progress[0] == 70
     assert progress == sorted(progress)
@@ -191,7 +193,7 @@ async def test_a_process_that_dies_again_and_again_gets_on_or_ends_the_attempt(
     followed, engine.dies_at = source(engine, LiveAudio(), *parts), dies_at
     # When audio is processed from its start each time, then it ends unless nothing gets on
     with nullcontext() if ends else pytest.raises(TransientError):
-        async for _ in followed.windows():
+        async for _ in followed.utterances(lambda: True):
             pass
     assert (followed.seconds == 10) is ends
 
@@ -207,7 +209,7 @@ async def test_audio_is_processed_again_from_its_offset_when_its_process_dies(
     followed = LiveSource(cast("Engine", engine), frames, task(audio), NOTHING)
     # When the process dies after two minutes, and the text has reached the second 90
     engine.dies_at = [12]
-    async for _ in followed.windows():
+    async for _ in followed.utterances(lambda: True):
         if len(engine.bytes) == 10:
             followed.audio_offset(dict.fromkeys(followed.channels, 90.0))
     # Then another process gets the audio from an offset on that is early enough, and knows what is before it
@@ -225,7 +227,7 @@ async def test_the_first_job_of_each_process_has_the_options_of_diarization(engi
     followed = LiveSource(cast("Engine", engine), frames, options, Checkpoint(segments=(published,)))
     # When the process dies at its third job, and another one processes the audio again
     engine.dies_at = [2]
-    async for _ in followed.windows():
+    async for _ in followed.utterances(lambda: True):
         pass
     # Then the first job of each says how many speakers there may be, and which labels are taken
     stated = [(at, job.max_speakers, job.labels) for at, job in enumerate(engine.speakers) if job is not None]

@@ -7,9 +7,11 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SameSpeaker, SpeakersEvent
 from natscribe.schemas.transcription import Segment, Word
 from natscribe.schemas.voices import SpeakerVoice
+from prometheus_client import CollectorRegistry
 
 from app.engines.messages import LiveDiarization
 from app.live.speakers import SpeakerHistory, attribute_known, default_speaker, labels_in, next_number
+from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Checkpoint
 from tests.fakes.engine import live_diarization
 
@@ -33,6 +35,13 @@ def event(turns: Sequence[Turn] = (), same: Sequence[SameSpeaker] = (), settled_
     return SpeakersEvent(
         task_id="live-1", sequence=1, turns=list(turns), same=list(same), voices={}, settled_until=settled_until
     )
+
+
+def history_of(
+    spoken: Sequence[Segment], *events: SpeakersEvent, registry: CollectorRegistry | None = None
+) -> SpeakerHistory:
+    metrics = LiveMetrics(registry or CollectorRegistry())
+    return SpeakerHistory(list(spoken), Checkpoint(speaker_changes=events), metrics)
 
 
 def texts(segments: Sequence[Segment]) -> list[tuple[str, str | None]]:
@@ -73,43 +82,40 @@ def test_an_event_says_what_changed_and_can_be_applied_again() -> None:
     # Given text of three speakers as they were recognized, one of them not at all
     spoken = [segment("one", "two", speaker=ANN), segment("three", "four", start=5, speaker=CYD)]
     spoken.append(segment("five", "six", start=10))
-    history = SpeakerHistory()
-    history.resume(list(spoken), [])
+    history = history_of(spoken)
     # When it turns out that the second was the first, and who said the last words
     found = live_diarization(turn(0, 2, ANN), turn(5, 7, ANN), turn(10, 12, BOB), merged={CYD: ANN})
     changes = history.update({None: found})
     # Then the event says so, and nothing else
     assert changes is not None
-    assert (changes.turns, changes.merged) == ((turn(10, 11.8, BOB),), {CYD: ANN})
+    assert (changes.turns, changes.same) == ([turn(10, 11.8, BOB)], [SameSpeaker(speaker=CYD, is_=ANN)])
     expected = [("one two", ANN), ("three four", ANN), ("five six", BOB)]
     assert texts(history.segments) == expected
     # And without news there is no other event
     assert history.update({None: found}) is None
     # And another worker, which reads the segments and the event, knows the same
-    other = SpeakerHistory()
-    other.resume(
-        list(spoken), [event(turns=list(changes.turns), same=[SameSpeaker(speaker=CYD, is_=ANN)], settled_until=3)]
-    )
+    other = history_of(spoken, event(changes.turns, changes.same, settled_until=3))
     assert texts(other.segments) == expected
     assert other.settled_until == 3
 
 
 def test_what_is_settled_does_not_change() -> None:
-    history = SpeakerHistory()
-    history.resume([segment("one", "two", speaker=ANN), segment("three", start=50, speaker=ANN)], [])
+    registry = CollectorRegistry()
+    spoken = [segment("one", "two", speaker=ANN), segment("three", start=50, speaker=ANN)]
+    history = history_of(spoken, registry=registry)
     # When speech gets another speaker, part of which is settled
     changes = history.update({None: live_diarization(turn(0, 2, BOB), turn(50, 51, BOB), settled_until=40)})
     # Then the other part changes
     assert changes is not None
-    assert changes.turns == (turn(50, 50.8, BOB),)
-    assert changes.relabelled_seconds == pytest.approx(0.8)
+    assert changes.turns == [turn(50, 50.8, BOB)]
+    assert registry.get_sample_value("natscribe_live_relabelled_seconds_total") == pytest.approx(0.8)
     assert texts(history.segments) == [("one two", ANN), ("three", BOB)]
     # And it remains settled, also for an engine that does not know
     assert history.update({None: live_diarization(turn(0, 2, BOB), turn(50, 51, BOB))}) is None
     # And that more is settled is an event of its own
     changes = history.update({None: live_diarization(turn(50, 51, BOB), settled_until=60)})
     assert changes is not None
-    assert (changes.settled_until, changes.turns) == (60, ())
+    assert (changes.settled_until, changes.turns) == (60, [])
 
 
 def in_channel(part: Segment, channel: int) -> Segment:
@@ -119,8 +125,7 @@ def in_channel(part: Segment, channel: int) -> Segment:
 def test_an_event_is_about_the_segments_of_one_channel() -> None:
     # Given two channels in which somebody speaks at the same time, and a third person who is recognized later
     spoken = [in_channel(segment("one", "two", speaker=ANN), 0), in_channel(segment("three", "four", speaker=BOB), 1)]
-    history = SpeakerHistory()
-    history.resume(list(spoken), [])
+    history = history_of(spoken)
     speakers: dict[int | None, LiveDiarization] = {
         0: live_diarization(turn(0, 2, CYD), settled_until=30),
         1: live_diarization(turn(0, 2, BOB), settled_until=0),
@@ -128,11 +133,10 @@ def test_an_event_is_about_the_segments_of_one_channel() -> None:
     changes = history.update(speakers, 0)
     # Then the words of the other channel remain, also for the next worker
     assert changes is not None
-    assert (changes.channel, changes.turns) == (0, (turn(0, 1.8, CYD),))
+    assert (changes.channel, changes.turns) == (0, [turn(0, 1.8, CYD)])
     expected = {("one two", CYD), ("three four", BOB)}
     assert set(texts(history.segments)) == expected
-    other = SpeakerHistory()
-    other.resume(list(spoken), [event(turns=list(changes.turns)).model_copy(update={"channel": 0})])
+    other = history_of(spoken, event(changes.turns).model_copy(update={"channel": 0}))
     assert set(texts(other.segments)) == expected
     # And only what is settled in both channels is settled
     assert changes.settled_until == 0

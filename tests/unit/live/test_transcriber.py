@@ -8,7 +8,7 @@ from unittest.mock import AsyncMock
 import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.live import Codec, LiveAudio, LiveTask
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask, SpeakerChanges, SpeakersEvent
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.windows import Window, WindowText
@@ -19,7 +19,7 @@ from app.errors import PermanentError
 from app.live.audio_recording import STORE_ATTEMPTS, check_store
 from app.live.transcriber import SILENT_S
 from app.settings import Settings
-from app.updates import Checkpoint, NewText, Progress, Result, SpeakerChanges, TaskUpdate
+from app.updates import Checkpoint, NewText, Progress, Result, TaskUpdate
 from app.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
@@ -194,6 +194,19 @@ async def test_a_name_that_is_found_at_the_end_takes_nothing_settled_back(
     # Then all of it is settled before and after the name is published
     changes = [update for update in updates if isinstance(update, SpeakerChanges)]
     assert [(change.settled_until, dict(change.voices)) for change in changes] == [(25, {}), (25, outcome.voices)]
+
+
+async def test_another_worker_does_not_repeat_a_name(nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a speaker whom an earlier attempt has named
+    engine, outcome = FakeEngine(), IdentificationOutcome({"SPEAKER_00": RECOGNIZED})
+    engine.live_speakers = [live_diarization()] * 3
+    monkeypatch.setattr(Identification, "compare", AsyncMock(return_value=outcome))
+    voices = {"SPEAKER_00": RECOGNIZED}
+    named = SpeakersEvent(task_id="live-1", sequence=1, turns=[], same=[], voices=voices, settled_until=5)
+    # When another attempt finds the same, then it publishes no name
+    checkpoint = Checkpoint(speaker_changes=(named,))
+    updates = await updates_of(Parts(nats, engine=engine), checkpoint, diarize=True, identify=True)
+    assert [update.voices for update in updates if isinstance(update, SpeakerChanges)] == [{}]
 
 
 async def test_a_label_that_was_merged_is_nobody_elses_in_the_result(nats: InMemoryNats) -> None:

@@ -62,10 +62,10 @@ def test_the_speakers_of_a_live_channel_keep_their_labels(
 @pytest.mark.parametrize(("channels", "label"), [(None, "SPEAKER_03"), (2, "SPEAKER_04")])
 def test_somebody_new_in_the_result_of_a_live_task_has_a_label_that_nobody_had(channels: int, label: str) -> None:
     # Given live text of one person, two labels of whom were merged into one
-    transcript = TaskTranscript(LIVE, channels=channels, next_label=3)
+    transcript = TaskTranscript(LIVE, channels=channels)
     transcript.add(text(0, ANN, ANN, ANN))
     # When the diarization of the whole recording finds another person
-    transcript.add_speakers(diarized(ANN, ANN, CYD))
+    transcript.add_speakers(diarized(ANN, ANN, CYD), next_label=3)
     # Then that person's label was never published
     assert [part.speaker for part in transcript.segments] == [ANN, ANN, label]
 
