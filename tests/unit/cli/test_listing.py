@@ -36,39 +36,41 @@ def tasks(no_server: None, monkeypatch: pytest.MonkeyPatch) -> AsyncMock:
 
 def test_a_terminal_shows_columns_with_whole_ids(tasks: AsyncMock, lines: Lines, terminal: Terminal) -> None:
     # Given a wide terminal, and a task with the longest id
-    terminal.width = 170
+    terminal.width = 190
     # When the tasks are listed
-    header, running, failed, why = lines("list", "--user", "7", "--state", "running")
+    header, running, failed, name = lines("list", "--user", "7", "--state", "running")
     # Then each has a line with its length, its recording, and its whole id at the end
-    assert header.split() == ["created", "state", "kind", "user", "length", "recording", "task"]
+    assert header.split() == ["created", "state", "kind", "user", "length", "recording", "error", "task"]
     assert "running 42 %" in running
     assert running.split()[-3:] == ["1:02:03", "meeting.m4a", "meeting-4619fe73"]
-    assert running.endswith("  meeting-4619fe73")
-    assert failed.endswith(f"  {FAILED.task_id}")
+    assert failed.split()[-2:] == ["format_unavailable", FAILED.task_id]
     assert header.index("task") == running.index("meeting-4619fe73") == failed.index("x" * 64)
     assert f" {'u' * 11}…  " in failed
-    # And the reason of a failure is below
-    assert why.rstrip() == "  format_unavailable: No."
+    # And a long name of a recording goes on in the next line
+    assert "  meeting-4619fe73-mee  " in failed
+    assert name.strip() == "ting.m4a"
     # And all pages were requested
     assert [call.kwargs["before"] for call in tasks.await_args_list] == [None, "1-meeting"]
     assert {(call.kwargs["user_id"], call.kwargs["state"]) for call in tasks.await_args_list} == {(7, State.RUNNING)}
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_narrow_terminal_omits_the_optional_column(tasks: AsyncMock, lines: Lines) -> None:
+def test_a_narrow_terminal_omits_the_optional_columns(tasks: AsyncMock, lines: Lines) -> None:
     tasks.side_effect = [TaskPage(tasks=[RUNNING])]
     header, running = lines("list")
     assert header.split() == ["created", "state", "user", "length", "recording", "task"]
+    assert running.endswith("  meeting-4619fe73")
     assert len(running) <= 80
 
 
 @pytest.mark.usefixtures("tasks")
 def test_plain_output_has_titles_and_one_task_per_line(lines: Lines) -> None:
-    titles, *tasks = [re.split(" {2,}", line) for line in lines("list")]
-    assert titles == ["created", "state", "kind", "user", "length", "recording", "task"]
+    titles, *tasks = [re.split(" {2,}", line.rstrip()) for line in lines("list")]
+    assert titles == ["created", "state", "kind", "user", "length", "recording", "error", "task"]
+    failed = ["failed", "transcription", "u" * 64, "1:02:03", "meeting-4619fe73-meeting.m4a", "format_unavailable"]
     assert [cells[1:] for cells in tasks] == [
         ["running 42 %", "transcription", "anna", "1:02:03", "meeting.m4a", "meeting-4619fe73"],
-        ["failed (format_unavailable)", "transcription", "u" * 64, "1:02:03", "meeting-4619fe73-meeting.m4a", "x" * 64],
+        [*failed, "x" * 64],
     ]
 
 

@@ -59,12 +59,11 @@ def test_each_queue_is_one_row_of_a_narrow_terminal(queue: QueueOverview, lines:
     terminal.width = WIDTH
     header, *rows, letters, why, delete = lines("queue")
     # Then each is one row below its headers
-    assert header.split() == ["priority", "kind", "waiting", "running", "oldest"]
+    assert header.split() == ["priority", "queue", "waiting", "running", "oldest"]
     assert len(rows) == len(queue.queues)
     for row in rows:
         assert len(row) <= WIDTH
         assert "99:00:0" in row
-        assert row.endswith(" ago")
         assert row.index("9999999") + 7 == header.index("waiting") + 7
     # And the next steps follow
     assert letters == "dead letters: 3"
@@ -81,8 +80,8 @@ def test_empty_queues_are_omitted(
     overview = QueueOverview(queues=[first, *empty], dead_letters=0)
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))
     # Then it alone is shown
-    (line,) = lines("queue")
-    assert line.startswith("high  transcription  waiting 9999999")
+    _, line = lines("queue")
+    assert line.split()[:4] == ["high", "transcription", "9999999", "9999999"]
     # And scheduled tasks are counted, even if no others are there
     scheduled = [queue.model_copy(update={"scheduled": 2}) for queue in empty[:2]]
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=QueueOverview(queues=scheduled, dead_letters=0)))
@@ -101,16 +100,18 @@ def test_users_follow_the_queues(queue: QueueOverview, lines: Lines, monkeypatch
     overview = queue.model_copy(update={"users": users, "dead_letters": 0})
     monkeypatch.setattr(Client, "queue", AsyncMock(return_value=overview))
     # Then each is a line after the queues
-    assert lines("queue")[len(queue.queues) :] == [
-        "анна  waiting 12  running 1  audio 1:30:00",
-        "(none)  waiting 0  running 1  audio 0:00",
+    assert [line.split() for line in lines("queue")[1 + len(queue.queues) :]] == [
+        ["user", "waiting", "running", "audio"],
+        ["анна", "12", "1", "1:30:00"],
+        ["(none)", "0", "1", "0:00"],
     ]
 
 
 @pytest.mark.usefixtures("queue")
 def test_plain_output_has_one_queue_per_line(lines: Lines) -> None:
-    first, *_, letters, _, _ = lines("queue")
-    assert first.startswith("high  transcription  waiting 9999999  running 9999999  oldest 99:00:0")
+    titles, first, *_, letters, _, _ = lines("queue")
+    assert titles.split() == ["priority", "queue", "waiting", "running", "oldest"]
+    assert first.split()[:-1] == ["high", "transcription", "9999999", "9999999"]
     assert letters == "dead letters: 3"
 
 
@@ -120,18 +121,21 @@ def test_programs_read_the_whole_overview(queue: QueueOverview, lines: Lines) ->
 
 @pytest.mark.usefixtures("terminal", "dead_letters")
 def test_dead_letters_are_a_table_with_whole_ids_and_reasons(lines: Lines) -> None:
-    table = lines("dead-letters", "list")
-    assert table[0].split() == ["failed", "kind", "task"]
-    assert [table[number].split("  ")[-1] for number in (1, 3, 5)] == ["meeting-4619fe73", "x" * 64, "(no task id)"]
-    assert table[0].index("task") == table[1].index("meeting") == table[3].index("x")
-    for number in (2, 4, 6):
-        assert table[number].rstrip() == r"  audio_not_found: No recording is there:\x1b upload it, then publish."
+    titles, *table = lines("dead-letters", "list")
+    assert titles.split() == ["failed", "task", "error"]
+    assert max(map(len, table)) <= 80
+    # Each cell is whole, and a long one goes on in the next line
+    task, error = titles.index("task"), titles.index("error")
+    tasks = "".join(line[task:error].strip() for line in table)
+    assert tasks == f"meeting-4619fe73{'x' * 64}(no task id)"
+    errors = " ".join(line[error:].strip() for line in table)
+    assert errors.replace("  ", " ").count(r"audio_not_found: No recording is there:\x1b upload it, then publish.") == 3
 
 
 @pytest.mark.usefixtures("dead_letters")
 def test_plain_output_has_one_dead_letter_per_line(lines: Lines) -> None:
-    titles, *letters = [re.split(" {2,}", line, maxsplit=3) for line in lines("dead-letters", "list")]
-    assert titles == ["failed", "kind", "task"]
+    titles, *letters = [re.split(" {2,}", line.rstrip(), maxsplit=3) for line in lines("dead-letters", "list")]
+    assert titles == ["failed", "kind", "task", "error"]
     assert ["  ".join(cells[1:]) for cells in letters] == [
         rf"transcription  {task}  audio_not_found: No recording is there:\x1b upload it, then publish."
         for task in ("meeting-4619fe73", "x" * 64, "(no task id)")

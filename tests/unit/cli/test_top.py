@@ -162,13 +162,17 @@ def test_a_snapshot_has_all_that_is_kept() -> None:
     # Then all of it is there, a line each
     assert sum("transcribing" in line for line in lines) == 100
     assert sum("gone-" in line for line in lines) == MAX_FAILURES
-    assert len(lines) == 9 + 100 + MAX_FAILURES
+    titles = [line.split()[0] for line in lines if line.split()[0] in {"priority", "running", "failed"}]
+    assert titles == ["priority", "running", "failed"]
+    assert len(lines) == len(titles) + 9 + 100 + MAX_FAILURES
     # And each line says whole what it is about
-    assert lines[0].startswith("queue high  transcription  waiting 99999  running 999  oldest ")
-    assert lines[2].startswith("queue high  live ")
-    running = "running weekly-meeting-of-the-team-7-ab12cd34    transcribing, attempt 2  7 %"
-    assert lines[16] == f"{running}  length 10:00:00  left 9:59:59  worker gpu-1-4711-9f3c"
-    assert lines[-1].endswith(f"  gone-80  {GONE.code}: {GONE.message}")
+    assert lines[1].split()[:4] == ["high", "transcription", "99999", "999"]
+    assert lines[3].split()[:2] == ["high", "live"]
+    running = (
+        "weekly-meeting-of-the-team-7-ab12cd34   transcribing, attempt 2   7 %  10:00:00  9:59:59  gpu-1-4711-9f3c"
+    )
+    assert lines[18] == running
+    assert lines[-1].rstrip().endswith(f"  gone-80  {GONE.code}: {GONE.message}")
 
 
 def test_a_snapshot_has_the_details_of_the_list() -> None:
@@ -177,9 +181,9 @@ def test_a_snapshot_has_the_details_of_the_list() -> None:
     task = listed("t1", worker="gpu-1-4711-9f3c", duration_seconds=61.5, eta_seconds=9.2)
     dashboard.reconcile(TaskPage(tasks=[task]), 1, 1)
     # Then its worker, its duration and its remaining time are shown
-    assert snapshot(dashboard) == [
-        "running t1  meeting.flac  running  40 %  length 1:01  left 0:09  worker gpu-1-4711-9f3c"
-    ]
+    titles, line = snapshot(dashboard)
+    assert titles.split() == ["running", "recording", "stage", "length", "left", "worker"]
+    assert line == "t1       meeting.flac  running  40 %    1:01  0:09  gpu-1-4711-9f3c"
     assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-2:] == ["0:09", "gpu-1-4711-9f3c"]
 
 
@@ -188,7 +192,7 @@ def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
     dashboard = Dashboard()
     dashboard.reconcile(TaskPage(tasks=[listed("t1", lag_seconds=12.5)]), 1, 1)
     # Then its lag is shown in place of a percentage
-    assert "live, 0:12 behind" in snapshot(dashboard)[0]
+    assert "live, 0:12 behind" in snapshot(dashboard)[1]
     assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-3:] == ["live", "lag", "0:12"]
 
 
@@ -202,7 +206,7 @@ def test_the_speakers_of_a_live_task_are_counted(speakers: int, text: str) -> No
         *_, line = drawn(dashboard, width=width, height=24)
         assert f" {text} " in line
     expected = "live" if speakers == 0 else f"live, {text}"
-    assert f"  {expected}  " in snapshot(dashboard)[0]
+    assert f"  {expected}  " in snapshot(dashboard)[1]
 
 
 @pytest.mark.parametrize("width", [80, 110, 130, 200])

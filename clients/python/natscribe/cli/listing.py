@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from natscribe.cli.console import err, out, run_with_client
+from natscribe.cli.console import err, run_with_client
 from natscribe.cli.names import recording_name
 from natscribe.cli.options import parse_user_id
-from natscribe.cli.tables import Column, Row, print_messages
+from natscribe.cli.tables import Column, print_messages
 from natscribe.cli.wording import clock, progress_text, start_text, to_the_minute
 from natscribe.client import Client
 from natscribe.schemas.progress import State
@@ -71,26 +71,20 @@ _COLUMNS = (
     Column("created"),
     Column("state"),
     Column("kind", optional=True),
-    Column("user", max_chars=12, optional=True),
+    Column("user", max_width=12),
     Column("length", right=True),
-    Column("recording", max_chars=24),
-    Column("task"),
+    Column("recording", max_width=20, folds=True),
+    Column("error", optional=True),
+    Column("task", folds=True),
 )
 
 
-def _row(task: ListedTask) -> Row:
-    """Return the table row of a task.
-
-    On a terminal, the error of the task is a note below the row; otherwise, the cell `state` contains the error code.
-    """
-    state, note = f"{task.state}{start_text(task.not_before)}", ""
+def _row(task: ListedTask) -> list[str]:
+    state = f"{task.state}{start_text(task.not_before)}"
     if task.state is State.RUNNING:
         state += f" {progress_text(task)}"
-    if task.error is not None and out.is_terminal:
-        note = f"{task.error.code}: {task.error.message}"
-    elif task.error is not None:
-        state += f" ({task.error.code})"
     owner = "" if task.user_id is None else str(task.user_id)
     length = "" if task.duration_seconds is None else clock(task.duration_seconds)
     recording = "" if task.audio_file_id is None else recording_name(task.audio_file_id, task.task_id)
-    return Row([to_the_minute(task.created_at), state, task.kind, owner, length, recording, task.task_id], note)
+    error = "" if task.error is None else task.error.code
+    return [to_the_minute(task.created_at), state, task.kind, owner, length, recording, error, task.task_id]

@@ -5,12 +5,20 @@ from typing import Annotated
 import typer
 
 from natscribe.cli.console import err, out, require, run_with_client
-from natscribe.cli.tables import QUEUE_COLUMNS, Column, Row, print_messages, print_table, print_users, queue_cells
+from natscribe.cli.tables import (
+    QUEUE_COLUMNS,
+    USER_COLUMNS,
+    Column,
+    print_messages,
+    print_table,
+    queue_cells,
+    user_cells,
+)
 from natscribe.cli.wording import to_the_minute
 from natscribe.client import Client, command
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.task_queues import QueueOverview, QueueStatus
+from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.wire import Kind
 
 JsonQueue = Annotated[bool, typer.Option("--json", help="The QueueOverview message as one line of JSON.")]
@@ -33,13 +41,18 @@ def queue(*, as_json: JsonQueue = False) -> None:
     run_with_client(work)
 
 
-_DEAD_LETTER_COLUMNS = Column("failed"), Column("kind"), Column("task")
+_DEAD_LETTER_COLUMNS = (
+    Column("failed"),
+    Column("kind", optional=True),
+    Column("task", folds=True),
+    Column("error", folds=True),
+)
 
 
 def _show_queues(overview: QueueOverview) -> None:
-    rows = [_queue_row(status) for status in overview.queues if status.waiting or status.running]
+    rows = [queue_cells(status) for status in overview.queues if status.waiting or status.running]
     print_table(QUEUE_COLUMNS, rows)
-    print_users(overview.users)
+    print_table(USER_COLUMNS, [user_cells(load) for load in overview.users])
     scheduled = sum(status.scheduled for status in overview.queues)
     if not (rows or scheduled or overview.dead_letters):
         err.print("No tasks are waiting or running, and no dead letters are stored.")
@@ -50,11 +63,6 @@ def _show_queues(overview: QueueOverview) -> None:
         out.print(f"dead letters: {overview.dead_letters}")
         out.print(f"  {here} dead-letters list    shows why")
         out.print(f"  {here} dead-letters delete --code CODE    deletes them")
-
-
-def _queue_row(queue: QueueStatus) -> Row:
-    *cells, oldest = queue_cells(queue)
-    return Row([*cells, f"{oldest} ago" if oldest else ""])
 
 
 @dead_letters.command("list")
@@ -103,6 +111,6 @@ def _check_one(*options: object) -> None:
     require(is_one, "give exactly one of --task-id, --kind and --code")
 
 
-def _dead_letter_row(dead_letter: DeadLetter) -> Row:
+def _dead_letter_row(dead_letter: DeadLetter) -> list[str]:
     error, task = dead_letter.error, dead_letter.task_id or "(no task id)"
-    return Row([to_the_minute(dead_letter.time), dead_letter.kind, task], f"{error.code}: {error.message}")
+    return [to_the_minute(dead_letter.time), dead_letter.kind, task, f"{error.code}: {error.message}"]

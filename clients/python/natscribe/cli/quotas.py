@@ -6,7 +6,7 @@ import typer
 
 from natscribe.cli.console import out, require, run_with_client
 from natscribe.cli.options import parse_user_id
-from natscribe.cli.tables import Column, Row, print_messages
+from natscribe.cli.tables import Column, print_messages
 from natscribe.client import Client, ClientError, command
 from natscribe.schemas.quotas import UserQuota
 
@@ -58,19 +58,20 @@ def delete(user: User) -> None:
 
 
 _COLUMNS = (
-    Column("user", named=True),
-    Column("weight", right=True, named=True),
-    Column("max running", right=True, named=True),
-    Column("max waiting", right=True, named=True),
+    Column("user", folds=True),
+    Column("weight", right=True),
+    Column("max running", right=True),
+    Column("max waiting", right=True),
+    Column("problem", folds=True),
 )
 
 
-def _row(entry: UserQuota) -> Row:
+def _row(entry: UserQuota) -> list[str]:
     user = str(entry.key if entry.user_id is None else entry.user_id)
     if entry.quota is None:
-        return Row([user, "", "", ""], f"not valid: {entry.problem}")
+        return [user, "", "", "", f"not valid: {entry.problem}"]
     limits = [_limit(number) for number in (entry.quota.max_running, entry.quota.max_waiting)]
-    return Row([user, f"{entry.quota.weight:g}", *limits])
+    return [user, f"{entry.quota.weight:g}", *limits, ""]
 
 
 def _limit(number: int | None) -> str:

@@ -11,7 +11,7 @@ from natscribe.cli.bars import choose_display
 from natscribe.cli.console import err, out, require, run_with_client
 from natscribe.cli.follow import follow
 from natscribe.cli.options import parse_user_id
-from natscribe.cli.tables import Column, Row, print_messages
+from natscribe.cli.tables import Column, print_messages
 from natscribe.cli.wording import clock, to_the_minute
 from natscribe.client import Client, ClientError, RequestFailedError, command
 from natscribe.client.submission import build_message
@@ -188,14 +188,15 @@ def forget(voice: VoiceArgument, *, user: User = "0") -> None:
 
 
 _COLUMNS = (
-    Column("name", max_chars=24),
-    Column("speech", right=True, named=True),
-    Column("consent", named=True),
+    Column("name", max_width=24),
+    Column("speech", right=True),
+    Column("consent"),
     Column("voice"),
+    Column("problem", folds=True),
 )
 
 
-def _row(voice: Voice) -> Row:
+def _row(voice: Voice) -> list[str]:
     speech = clock(sum(reference.seconds for reference in voice.references))
-    note = "" if voice.comparable else "enrolled with another model: not compared, enrol this person again"
-    return Row([voice.name, speech, to_the_minute(voice.consent.at), voice.voice], note)
+    problem = "" if voice.comparable else "enrolled with another model: not compared, enrol this person again"
+    return [voice.name, speech, to_the_minute(voice.consent.at), voice.voice, problem]
