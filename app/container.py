@@ -36,6 +36,7 @@ from app.operations.expiry import Expiry
 from app.operations.maintenance import Maintenance
 from app.queue.fair_queue import Quota
 from app.queue.granted_task import GrantReader
+from app.queue.grants import Grants
 from app.queue.index import QueueIndex
 from app.queue.positions import Positions
 from app.queue.queue_reader import QueueReader
@@ -71,7 +72,7 @@ from app.task_log.results import ResultStore
 from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
-from app.work_sharing.sharing import WorkSharing
+from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing
 from handlers.channels import subscribe
 from handlers.task_middlewares import (
     AttemptMiddleware,
@@ -127,11 +128,11 @@ class Container:
         `ack_wait`: JetStream redelivers a task this many seconds after the last heartbeat of its worker.
         """
         self.nats = nats
-        self.log = TaskLog(nats, self.names, self.worker_name)
+        self.log = TaskLog(nats, self.publishers, self.names, self.worker_name)
         self.results = ResultStore(nats, self.log)
-        self.dead_letters = DeadLetterStore(nats, self.log, self.names, self.meter)
-        self.reminders = Reminders(nats, self.names)
-        self.replayer = Replayer(nats, self.dead_letters, self.log, self.names)
+        self.dead_letters = DeadLetterStore(nats, self.publishers.dead_letters, self.log, self.names, self.meter)
+        self.reminders = Reminders(nats, self.publishers.reminders, self.names)
+        self.replayer = Replayer(nats, self.publishers.tasks, self.dead_letters, self.log, self.names)
         self._make_queue()
         self._make_speech()
         self._make_execution(ack_wait)
@@ -155,9 +156,9 @@ class Container:
             self.projection.stream_created_at = report.progress_created_at
 
     def _make_queue(self) -> None:
-        self.messages = TaskMessages(self.nats, self.names)
+        self.messages = TaskMessages(self.nats, self.publishers.removed, self.names)
         self.queues = QueueReader(self.nats, self.names, self.messages, lambda: self._queue_report().scheduled)
-        self.positions = Positions(self.nats, self.messages)
+        self.positions = Positions(self.publishers.positions, self.messages)
         self.registration = Registration(
             self.log,
             self.messages,
@@ -174,6 +175,7 @@ class Container:
             self.nats,
             self.names,
             self.messages,
+            Grants(self.publishers.grants, self.names),
             quota=self.quotas.of,
             reject=self.expiry.fail,
             report_waiting=self.registration.announce_waiting,
@@ -213,7 +215,9 @@ class Container:
         at_once = windows_at_once(self.settings.engine_parallel, self.settings.engine_threads)
         largest = min(self.settings.engine_batch * at_once, MOST_WINDOWS)
         self.windows = WindowQueue(self.engine, at_once=at_once, largest=largest)
-        self.sharing = WorkSharing(self.nats, self.engine, self.windows, self.shared_windows, self.settings)
+        has_room = self.nats.max_payload >= MIN_MAX_PAYLOAD_BYTES
+        publisher = self.publishers.windows if has_room else None
+        self.sharing = WorkSharing(publisher, self.engine, self.windows, self.shared_windows, self.settings)
         self.voice_store = VoiceStore(self.nats)
         self.identification = Identification(self.voice_store, self.settings)
         self.diarizer = Diarizer(
@@ -234,6 +238,7 @@ class Container:
         )
         self.live_transcriber = LiveTranscriber(
             self.nats,
+            self.publishers.partials,
             self.engine,
             self.windows,
             self.diarizer,
@@ -277,6 +282,7 @@ class Container:
         )
         self.voices = VoiceRequests(
             nats=self.nats,
+            publisher=self.publishers.forgotten,
             store=self.voice_store,
             embeddings=self.results.embeddings,
             cache=self.cache,

@@ -121,7 +121,7 @@ class Worker:
                 container.join_fleet(nats)
                 closing.push_async_callback(container.lease.release)
                 ack_wait = await connection.retry_until_available(self._start_guard)
-            container.connection.connected(nats)
+            container.connection.connected(self.broker)
             container.connect(nats, ack_wait=ack_wait)
             closing.callback(container.result_writer.close)
             closing.push_async_callback(container.worker_report.close)

@@ -407,6 +407,8 @@ REMINDERS: Final = Channel(
     subject=subjects.reminder("{user}", "{recording}", "{task_id}"), name="reminders", stream="retention"
 )
 DUE: Final = Channel(subject=subjects.due("{user}", "{recording}", "{task_id}"), name="due", stream="retention")
+LEASE: Final = Channel(subject="fleet.{key}", name="lease", publishers=())  # JetStream republishes the bucket there
+QUOTAS: Final = Channel(subject="quotas.{user}", name="quotas", publishers=())
 
 CHANNELS: Final = (
     *TASK_QUEUES.values(),
@@ -416,5 +418,5 @@ CHANNELS: Final = (
     *(DEAD_LETTERS, REPLAY, DELETE_LETTERS),
     *ACCEPTED.values(),
     WINDOWS,
-    *(NO_RESULTS, GRANTS, REMOVED, POSITIONS, REMINDERS, DUE),
+    *(NO_RESULTS, GRANTS, REMOVED, POSITIONS, REMINDERS, DUE, LEASE, QUOTAS),
 )

@@ -20,6 +20,7 @@ from app.cancellation import cancel_all
 from app.jetstream.slots import Slots
 from app.queue.fair_queue import Quota
 from app.queue.granted_task import GrantedTask, GrantReader
+from app.queue.grants import Grants
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
@@ -27,6 +28,7 @@ from app.queue.task_slots import TaskSlot, TaskSlots
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
 from app.supervision import run_forever
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 KEYS = [(lane, priority) for priority in Priority for lane in (Lane.TRANSCRIPTION, Lane.DIARIZATION)]
@@ -50,7 +52,12 @@ class Fleet:
         send_pings_in_order(connection)
         slot = TaskSlot(Slots.RECORDINGS)
         handlers = dict.fromkeys((Lane.TRANSCRIPTION, Lane.DIARIZATION), self._handle)
-        slot.subscribe(broker, GrantReader(TaskMessages(connection, self.names)), self.names, handlers)
+        slot.subscribe(
+            broker,
+            GrantReader(TaskMessages(connection, publishers(connection).removed, self.names)),
+            self.names,
+            handlers,
+        )
         slots = TaskSlots(self.names, (slot,), answered=lambda: None)
         await broker.start()
         watching = asyncio.create_task(run_forever("task_slots", partial(slots.run, connection), every_s=0))
@@ -82,7 +89,7 @@ class Fleet:
         granted = cast("GrantedTask", message)
         self.handled.append((granted.stored.subject, granted.stored.body.decode()))
         await asyncio.sleep(self.task_seconds)
-        await TaskMessages(self.nc, self.names).delete(granted.stored, by_worker=True)
+        await TaskMessages(self.nc, publishers(self.nc).removed, self.names).delete(granted.stored, by_worker=True)
         await granted.ack()
 
 
@@ -100,8 +107,9 @@ def make_scheduler(
     report_waiting: Callable[[StoredMessage], None] = lambda _: None,
 ) -> Scheduler:
     """Create a scheduler that gives all users the same quota."""
-    messages = TaskMessages(nats, names)
-    return Scheduler(nats, names, messages, quota=lambda _: quota, reject=reject, report_waiting=report_waiting)
+    messages = TaskMessages(nats, publishers(nats).removed, names)
+    grants = Grants(publishers(nats).grants, names)
+    return Scheduler(nats, names, messages, grants, quota=lambda _: quota, reject=reject, report_waiting=report_waiting)
 
 
 @asynccontextmanager

@@ -1,15 +1,18 @@
 """Replay: when an operator requests it, queues tasks of dead letters (failed task messages) again."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import suppress
 from itertools import islice
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
+from natscribe.jetstream.cloud_events import JSON
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.jetstream.stream_pages import PAGE_SIZE
 from natscribe.schemas import subjects
@@ -43,8 +46,11 @@ class QueueFullError(RequestError):
 class Replayer:
     """Publishes the task messages of dead letters again, and deletes these dead letters."""
 
-    def __init__(self, nats: Client, letters: DeadLetterStore, log: TaskLog, names: StreamNames) -> None:
+    def __init__(
+        self, nats: Client, publisher: LogicPublisher, letters: DeadLetterStore, log: TaskLog, names: StreamNames
+    ) -> None:
         self._js = nats.jetstream()
+        self._publisher = publisher
         self._dead_letters = letters
         self._log = log
         self._names = names
@@ -118,19 +124,23 @@ class Replayer:
         task_id = last.event.task_id
         if last.event.state is not State.FAILED or not _is_of(letter, last):
             return False
-        headers = {
-            name: value
-            for name, value in letter.headers.items()
-            if HEADER_NAME.fullmatch(name) and not name.lower().startswith(EXPECTATIONS)
-        } | {"Nats-Msg-Id": f"replay-{task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
+        headers = (
+            {"content-type": JSON}
+            | {
+                name: value
+                for name, value in letter.headers.items()
+                if HEADER_NAME.fullmatch(name) and not name.lower().startswith(EXPECTATIONS)
+            }
+            | {"Nats-Msg-Id": f"replay-{task_id}-{last.stream_sequence}", REPLAY_OF: str(last.stream_sequence)}
+        )
         await self._log.purge_segments(task_id, up_to=segments_before)
-        try:
-            stored = await self._js.publish(letter.subject, letter.sent, headers=headers)
-        except APIError as error:
-            if error.err_code == QUEUE_FULL:
-                raise QueueFullError from error
-            raise
-        if stored.duplicate:  # another request has replayed this task
+        # A request, because `publish(stream=...)` would add a header to the stored task.
+        stored = json.loads((await self._publisher.request(letter.sent, letter.subject, headers)).body)
+        if error := stored.get("error"):
+            if error["err_code"] == QUEUE_FULL:
+                raise QueueFullError
+            raise APIError(**error)
+        if stored.get("duplicate"):  # another request has replayed this task
             return False
         await self._dead_letters.delete_one(sequence)
         return True

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from functools import partial
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import cloud_events
@@ -31,6 +32,7 @@ class DeadLetterStore:
     """Stores, lists and deletes dead letters: messages of failed tasks that an operator should see, with the error."""
 
     nats: Client
+    publisher: LogicPublisher
     log: TaskLog
     names: StreamNames
     meter: Meter
@@ -49,11 +51,11 @@ class DeadLetterStore:
     async def put(self, message: StoredMessage, task_id: str | None, error: ErrorDetail, *, attempts: int) -> None:
         """Store a task message as a dead letter with its error and number of attempts, unless it was already stored."""
         letter = make_dead_letter(message, task_id, error, attempts=attempts, max_payload=self.nats.max_payload)
-        stored = await self.nats.jetstream().publish(
-            subjects.append_to(subjects.dead_letters(message.kind)),
+        stored = await self.publisher.publish(
             letter.model_dump_json().encode(),
+            subjects.append_to(subjects.dead_letters(message.kind)),
+            self._headers(message, task_id),
             stream=self.names.dead_letters,
-            headers=self._headers(message, task_id),
         )
         if not stored.duplicate:
             self.meter.dead_letters.labels(task_name(message.lane), error.code).inc()

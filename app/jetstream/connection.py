@@ -11,8 +11,11 @@ from typing import TypeVar
 
 import structlog
 from faststream.nats import NatsBroker
-from faststream.nats.opentelemetry import NatsTelemetryMiddleware
+from faststream.nats.opentelemetry.provider import NatsTelemetrySettingsProvider, telemetry_attributes_provider_factory
+from faststream.nats.response import NatsPublishCommand
+from faststream.opentelemetry import TelemetryMiddleware
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
@@ -26,11 +29,13 @@ from natscribe.jetstream.nats_py_compat import (
 )
 from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS
 from natscribe.jetstream.server_version import durability_problem
+from natscribe.schemas.subjects import is_inbox
 from opentelemetry.trace import TracerProvider
 
 from app.cancellation import StopScope
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.decoding import decode
+from app.jetstream.publishers import WithoutCorrelationId
 from app.settings import Settings
 from app.telemetry import logs, tracing
 
@@ -83,11 +88,25 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         reconnected_cb=monitor.on_reconnected,
         closed_cb=monitor.on_closed,
         decoder=decode,
-        middlewares=[] if traces is tracing.OFF else [NatsTelemetryMiddleware(tracer_provider=traces)],
+        middlewares=[WithoutCorrelationId, *([] if traces is tracing.OFF else [_telemetry(traces)])],
         error_cb=monitor.on_error,
         logger=structlog.get_logger(logs.BROKER),
         log_level=logging.DEBUG,  # hides the two lines that FastStream logs for each message
     )
+
+
+def _telemetry(traces: TracerProvider) -> TelemetryMiddleware[NatsPublishCommand]:
+    """Return the middleware that traces tasks and requests.
+
+    It leaves out events, whose header `traceparent` is that of the task's publisher, and replies to this worker.
+    """
+
+    def attributes(message: Msg | None) -> NatsTelemetrySettingsProvider | None:
+        if message is None or is_inbox(message.subject):
+            return None
+        return telemetry_attributes_provider_factory(message)
+
+    return TelemetryMiddleware(settings_provider_factory=attributes, tracer_provider=traces)
 
 
 async def connect(nats: NatsBroker, settings: Settings) -> Client:

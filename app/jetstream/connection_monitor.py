@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from typing import Final
 
 import structlog
-from nats.aio.client import Client
+from faststream.nats import NatsBroker
 from nats.errors import SlowConsumerError, StaleConnectionError, UnexpectedEOF
 from nats.protocol.parser import AUTHORIZATION_VIOLATION, PERMISSIONS_ERR
-from natscribe.jetstream.cloud_events import JSON
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.subjects import is_inbox
 
@@ -32,7 +31,7 @@ class ConnectionMonitor:
 
     def __init__(self) -> None:
         self.may_close = True  # unless a worker runs: `faststream publish` starts none
-        self._nats: Client | None = None
+        self._broker: NatsBroker | None = None
         self._connected_at = self._drop_logged_at = -math.inf
         self._restored_at = -math.inf
         self.refusal: Exception | None = None  # why NATS has refused the start of this worker
@@ -48,9 +47,9 @@ class ConnectionMonitor:
         finally:
             self._end_start = None
 
-    def connected(self, nats: Client) -> None:
-        """Record that the worker has connected to NATS for the first time; `nats`: the connection."""
-        self._nats, self._connected_at = nats, time.monotonic()
+    def connected(self, broker: NatsBroker) -> None:
+        """Record that the worker has connected to NATS for the first time; `broker`: has the connection."""
+        self._broker, self._connected_at = broker, time.monotonic()
 
     def expect_close(self) -> None:
         """Note that the worker is shutting down: from now on, a closed connection is no error."""
@@ -106,9 +105,8 @@ class ConnectionMonitor:
 
     async def _refuse(self, dropped: SlowConsumerError) -> None:
         """Reply with an error to a request that nats-py has dropped because too many requests wait for this worker."""
-        if self._nats is not None and is_inbox(dropped.reply):
-            body = ErrorReply(error=BUSY).model_dump_json().encode()
-            await self._nats.publish(dropped.reply, body, headers={"content-type": JSON})
+        if self._broker is not None and is_inbox(dropped.reply):
+            await self._broker.publish(ErrorReply(error=BUSY), dropped.reply)
         if time.monotonic() - self._drop_logged_at > DROPS_LOGGED_EVERY_S:
             self._drop_logged_at = time.monotonic()
             log.warning("messages_dropped", subject=dropped.subject)

@@ -7,7 +7,8 @@ from typing import Any
 from faststream import BaseMiddleware
 from faststream.nats import NatsBroker
 from faststream.nats.publisher.usecase import LogicPublisher
-from natscribe.schemas import channels
+from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
+from natscribe.schemas import channels, subjects
 from natscribe.schemas.channels import Channel
 
 
@@ -15,7 +16,7 @@ class Publishers:
     """Declares the publishers on a broker; each is used with the subject of the message."""
 
     def __init__(self, broker: NatsBroker) -> None:
-        self.tasks = broker.publisher("tasks.*.*", include_in_schema=False)  # the task queues, for replays
+        self.tasks = broker.publisher(subjects.ALL_TASKS, timeout=REQUEST_TIMEOUT_S, include_in_schema=False)
         self.progress = _declared(broker, channels.PROGRESS)
         self.segments = _declared(broker, channels.SEGMENTS)
         self.speakers = _declared(broker, channels.SPEAKERS)
@@ -33,6 +34,7 @@ class Publishers:
 def _declared(broker: NatsBroker, channel: Channel) -> LogicPublisher:
     return broker.publisher(
         channel.subject,
+        timeout=REQUEST_TIMEOUT_S,
         title=channel.title,
         schema=reduce(or_, channel.messages) if channel.messages else None,
         description=channel.meaning if channel.messages else None,

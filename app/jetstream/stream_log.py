@@ -10,8 +10,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, Generic, TypeVar
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
-from nats.js.api import RawStreamMsg
+from nats.js.api import PubAck, RawStreamMsg
 from nats.js.errors import APIError, BadRequestError
 from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS, REQUEST_TIMEOUT_S, is_repeatable
@@ -34,12 +35,14 @@ Reply = TypeVar("Reply")
 class StreamLog(Generic[T]):
     """The logs in one stream, each on one subject: appends records, i.e. messages of the service, and reads them."""
 
-    def __init__(self, nats: Client, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
+    def __init__(self, nats: Client, publisher: LogicPublisher, stream: str, read: Callable[[RawStreamMsg], T]) -> None:
         """Create a reader and writer of the logs in `stream`.
 
-        `read`: parses a message to a record; raises ValueError or LookupError if it cannot.
+        `publisher`: publishes the records. `read`: parses a message to a record; raises ValueError or LookupError if
+        it cannot.
         """
         self._nats = nats
+        self._publisher = publisher
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._stream = stream
         self._read = read
@@ -97,9 +100,7 @@ class StreamLog(Generic[T]):
         condition = {EXPECTED_SUBJECT: among} if among else {}
         while True:
             expected = headers | condition | {EXPECTED_SEQUENCE: str(after)}
-            publish = partial(
-                self._js.publish, subjects.append_to(subject), payload, stream=self._stream, headers=expected
-            )
+            publish = partial(self._publish, subjects.append_to(subject), payload, expected)
             try:
                 sequence = (await self._request(subject, publish)).seq
             except BadRequestError as error:
@@ -113,6 +114,9 @@ class StreamLog(Generic[T]):
             if last == after:
                 await self._check_removed(scope, after)
             after = last  # messages that are no records do not fence a writer
+
+    async def _publish(self, subject: str, payload: bytes, headers: dict[str, str]) -> PubAck:
+        return await self._publisher.publish(payload, subject, headers, stream=self._stream)
 
     async def _confirm_first(self, subject: str, scope: str, sequence: int, event_id: str) -> int:
         """Wait until the first record of a log is stored under the log's own subject, and return its stream sequence.

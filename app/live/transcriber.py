@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
@@ -49,12 +50,13 @@ ReportLag = Callable[[float], None]  # takes the seconds of stored audio that ha
 class LiveTranscriber:
     """Transcribes live tasks with the engine, several at the same time.
 
-    `engine`: detects utterances and speakers. `windows`: the queue in which utterances wait for this engine.
-    `diarizer`: diarizes the whole audio of a task with `diarize` when the audio has ended. `_loads`: the running jobs
-    that load models.
+    `publisher`: publishes partial results. `engine`: detects utterances and speakers. `windows`: the queue in which
+    utterances wait for this engine. `diarizer`: diarizes the whole audio of a task with `diarize` when the audio has
+    ended. `_loads`: the running jobs that load models.
     """
 
     nats: Client
+    publisher: LogicPublisher
     engine: Engine
     windows: WindowQueue
     diarizer: Diarizer
@@ -107,9 +109,8 @@ class LiveTranscriber:
 
     async def publish(self, partial: Partial) -> None:
         """Publish a partial result; do nothing during an outage of NATS."""
-        subject, body = subjects.partials(partial.task_id), partial.model_dump_json().encode()
         with suppress(NatsError):
-            await self.nats.publish(subject, body, headers={"content-type": "application/json"})
+            await self.publisher.publish(partial, subjects.partials(partial.task_id))
 
 
 class _Utterance(NamedTuple):

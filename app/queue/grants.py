@@ -7,9 +7,9 @@ the task message and acknowledged the grant.
 
 from typing import Self
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from nats.js.errors import BadRequestError
-from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.jetstream.stream_pages import pages
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
@@ -66,11 +66,10 @@ def read_grant(body: bytes) -> Grant:
 
 
 class Grants:
-    """Publishes grants to their stream, and reads all that the stream holds."""
+    """Publishes grants to their stream."""
 
-    def __init__(self, nats: Client, names: StreamNames) -> None:
-        self._nats = nats
-        self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
+    def __init__(self, publisher: LogicPublisher, names: StreamNames) -> None:
+        self._publisher = publisher
         self._names = names
 
     async def publish(self, task: QueuedTask) -> int | None:
@@ -79,20 +78,22 @@ class Grants:
         Raises:
             NatsError: NATS does not answer; the grant may have been stored.
         """
-        subject, body = subjects.ready(Slots.of(task.lane), task.sequence), Grant.of(task).model_dump_json().encode()
+        subject, once = subjects.ready(Slots.of(task.lane), task.sequence), {EXPECTED_SEQUENCE: "0"}
         try:
-            return (await self._js.publish(subject, body, headers={EXPECTED_SEQUENCE: "0"})).seq
+            stored = await self._publisher.publish(Grant.of(task), subject, once, stream=self._names.ready)
         except BadRequestError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
             return None
+        return stored.seq
 
-    async def all(self) -> list[Grant]:
-        """Return all grants: of tasks that run, are about to start, or wait for a retry.
 
-        Raises:
-            NatsError: NATS does not answer.
-            UnreadableError: Another version of the service has written a grant.
-        """
-        stored = [page async for page in pages(self._nats, self._names.ready, subjects.ALL_READY)]
-        return [read_grant(message.data or b"") for page in stored for message in page]
+async def all_grants(nats: Client, names: StreamNames) -> list[Grant]:
+    """Return all grants: of tasks that run, are about to start, or wait for a retry.
+
+    Raises:
+        NatsError: NATS does not answer.
+        UnreadableError: Another version of the service has written a grant.
+    """
+    stored = [page async for page in pages(nats, names.ready, subjects.ALL_READY)]
+    return [read_grant(message.data or b"") for page in stored for message in page]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from nats.aio.client import Client
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 from natscribe.schemas.requests import TaskStatus
@@ -43,8 +43,8 @@ FIRST = Position(1, 0.0)  # of a task that a worker starts immediately
 class Positions:
     """Requests the positions of waiting tasks from the worker that runs the scheduler."""
 
-    def __init__(self, nats: Client, messages: TaskMessages) -> None:
-        self._nats = nats
+    def __init__(self, publisher: LogicPublisher, messages: TaskMessages) -> None:
+        self._publisher = publisher
         self._messages = messages
 
     async def locate(self, tasks: Iterable[tuple[str, int]]) -> list[tuple[StoredMessage, Position | None]]:
@@ -69,8 +69,8 @@ class Positions:
     async def _positions(self, messages: Sequence[StoredMessage]) -> list[Position | None]:
         tasks = [Grant.of(message.queued_task) for message in messages]
         try:
-            reply = await self._nats.request(subjects.POSITIONS, QUESTION.dump_json(tasks), timeout=REPLY_WITHIN_S)
-            before = REPLY.validate_json(reply.data)
+            reply = await self._publisher.request(tasks, timeout=REPLY_WITHIN_S)
+            before = REPLY.validate_json(reply.body)
         except (NatsError, ValueError):  # no worker holds the lease, or one of another version
             return [None] * len(messages)
         return [None if task is None else Position(task[0] + 1, task[1]) for task in before]

@@ -11,7 +11,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.grants import Grant, Grants
+from app.queue.grants import Grant, all_grants
 from app.queue.stored_message import StoredMessage
 from app.queue.task_messages import TaskMessages
 
@@ -83,7 +83,7 @@ class QueueReader:
         """
         stream, grants = await asyncio.gather(
             self.nats.jetstream().stream_info(self.names.tasks, subjects_filter=subjects.ALL_TASKS),
-            Grants(self.nats, self.names).all(),
+            all_grants(self.nats, self.names),
         )
         stored = stream.state.subjects or {}
         queues = await asyncio.gather(
@@ -92,9 +92,9 @@ class QueueReader:
         limit = stream.config.max_msgs_per_subject or 0
         return TaskQueues(dict(zip(QUEUE_KEYS.values(), queues, strict=True)), stored, limit)
 
-    async def _queue(self, key: QueueKey, stored: int, all_grants: list[Grant], sample: int) -> TaskQueue:
+    async def _queue(self, key: QueueKey, stored: int, stored_grants: list[Grant], sample: int) -> TaskQueue:
         subject, now = subjects.tasks(*key), datetime.now(UTC)
-        grants = [grant for grant in all_grants if grant.subject == subject]
+        grants = [grant for grant in stored_grants if grant.subject == subject]
         granted = {grant.sequence for grant in grants}
         scheduled = min(self.scheduled().get(subject, 0), stored)
         waiting = max(stored - len(grants) - scheduled, 0)

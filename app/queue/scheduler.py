@@ -27,7 +27,7 @@ from app.cancellation import cancel_all, despite_cancellation
 from app.jetstream.slots import Slots
 from app.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.queue.free_slots import FreeSlots
-from app.queue.grants import Ended, Grants
+from app.queue.grants import Ended, Grants, all_grants
 from app.queue.positions import QUESTION, REPLY, Before
 from app.queue.queue_reader import QUEUE_KEYS
 from app.queue.quotas import exceeded
@@ -67,12 +67,12 @@ class Scheduler:
     nats: Client
     names: StreamNames
     messages: TaskMessages
+    grants: Grants
     quota: Callable[[User], Quota]
     reject: Callable[[StoredMessage, ErrorDetail], Awaitable[bool]]
     report_waiting: Callable[[StoredMessage], None]
 
     def __post_init__(self) -> None:
-        self._grants = Grants(self.nats, self.names)
         self._forget()
 
     def _forget(self) -> None:
@@ -114,7 +114,7 @@ class Scheduler:
             ):
                 subscriptions.append(await self.nats.subscribe(subject, cb=partial(self._receive, handle)))
             created = await self._read_stream()
-            for grant in await self._grants.all():
+            for grant in await all_grants(self.nats, self.names):
                 self.granted[grant.sequence] = grant.queued_task
                 self.queue.resume(grant.queued_task)
             self._look_everywhere()
@@ -303,7 +303,7 @@ class Scheduler:
         while self.free[slots].count > 0 and (task := self.queue.next(slots)) is not None:
             self.granted[task.sequence] = task
             try:
-                self.free[slots].take(await self._grants.publish(task))
+                self.free[slots].take(await self.grants.publish(task))
             except NatsError:
                 if self.granted.pop(task.sequence, None) is not None:
                     self.queue.put_back(task)
@@ -315,7 +315,7 @@ class Scheduler:
         If the grant of a granted task is no longer stored, the task has ended or, if its message is still stored, waits
         again.
         """
-        stored = {grant.sequence for grant in await self._grants.all()}
+        stored = {grant.sequence for grant in await all_grants(self.nats, self.names)}
         for task in self._granted_before:
             if task.sequence not in stored and self.granted.get(task.sequence) is task:
                 message = await self.messages.find(None, task.sequence)

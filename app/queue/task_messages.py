@@ -4,6 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from functools import partial
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from nats.js.errors import APIError
 from natscribe.jetstream import leader_reads
@@ -26,8 +27,9 @@ FIND_TIMEOUT_S = 8.0  # a cluster takes some seconds to elect the next leader of
 class TaskMessages:
     """Reads and deletes the messages of the task stream."""
 
-    def __init__(self, nats: Client, names: StreamNames) -> None:
+    def __init__(self, nats: Client, publisher: LogicPublisher, names: StreamNames) -> None:
         self._nats = nats
+        self._publisher = publisher
         self._names = names
 
     async def find(self, subject: str | None, sequence: int) -> StoredMessage | None:
@@ -136,7 +138,7 @@ class TaskMessages:
         Raises:
             NatsError: NATS is unavailable.
         """
-        await self._nats.publish(subjects.REMOVED, ended.model_dump_json().encode())
+        await self._publisher.publish(ended)
 
     async def _delete(self, sequence: int, *, overwrite: bool) -> None:
         request = json.dumps({"seq": sequence, "no_erase": not overwrite}).encode()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas import subjects
@@ -48,6 +49,7 @@ class VoiceRequests:
     """
 
     nats: Client
+    publisher: LogicPublisher  # of `forgotten` events
     store: VoiceStore
     embeddings: EmbeddingStore
     cache: Cache
@@ -141,8 +143,7 @@ class VoiceRequests:
         if later is not None:
             return await self._forget(later)
         event = Forgotten(voice=voice.voice, user_id=voice.user_id, at=datetime.now(UTC))
-        body, headers = event.model_dump_json().encode(), {"content-type": "application/json"}
-        await self.nats.publish(subjects.forgotten(voice.voice), body, headers=headers)
+        await self.publisher.publish(event, subjects.forgotten(voice.voice))
         return event
 
     async def _erase_analyses(self, references: Iterable[Reference]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from natscribe.jetstream import leader_reads, stream_pages
 from natscribe.jetstream.streams import DEAD_LETTERS_TTL_S
@@ -127,8 +128,9 @@ def make_reminder_of_invalid(task_id: str, user_id: int | str, owner: TaskMessag
 class Reminders:
     """Stores, finds and deletes reminders, i.e. the scheduled messages to erase data of ended tasks."""
 
-    def __init__(self, nats: Client, names: StreamNames) -> None:
+    def __init__(self, nats: Client, publisher: LogicPublisher, names: StreamNames) -> None:
         self._nats = nats
+        self._publisher = publisher
         self._js = nats.jetstream()
         self._stream = names.retention
         self._results, self._ended_tasks = names.results, names.ended_tasks
@@ -144,8 +146,7 @@ class Reminders:
             "Nats-Schedule": f"@at {reminder.due_at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
             "Nats-Schedule-Target": subjects.due(*names),
         }
-        body = reminder.model_dump_json().encode()
-        await self._js.publish(subjects.reminder(*names), body, stream=self._stream, headers=headers)
+        await self._publisher.publish(reminder, subjects.reminder(*names), headers, stream=self._stream)
 
     async def put_with_log(self, reminder: Reminder, log: TaskLog) -> None:
         """Store the reminder of an ended task; delete it again if the task's log was deleted, or belongs to another.

@@ -14,6 +14,7 @@ from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import SegmentsEvent
 
 from app.errors import FencedError
+from app.jetstream.publishers import Publishers
 from app.jetstream.stream_log import StreamLog
 from app.task_log.record import (
     Metadata,
@@ -31,12 +32,12 @@ from app.task_log.record import (
 class TaskLog:
     """Appends events, segments and outcomes (a result, or a note that there is none) of tasks, and reads them."""
 
-    def __init__(self, nats: Client, names: StreamNames, worker: str) -> None:
+    def __init__(self, nats: Client, publishers: Publishers, names: StreamNames, worker: str) -> None:
         self.worker = worker
-        self._progress = StreamLog(nats, names.progress, Record.read)
-        self._segments = StreamLog(nats, names.segments, SegmentsMessage.read)
-        self._speakers = StreamLog(nats, names.speakers, SpeakersMessage.read)
-        self._outcomes = StreamLog(nats, names.results, StoredOutcome.read)
+        self._progress = StreamLog(nats, publishers.progress, names.progress, Record.read)
+        self._segments = StreamLog(nats, publishers.segments, names.segments, SegmentsMessage.read)
+        self._speakers = StreamLog(nats, publishers.speakers, names.speakers, SpeakersMessage.read)
+        self._outcomes = StreamLog(nats, publishers.results, names.results, StoredOutcome.read)
 
     @property
     def source(self) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
-from nats.aio.client import Client
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.errors import Error as NatsError
 from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
@@ -44,7 +44,7 @@ class IdleWorkers:
     monotonic time in seconds.
     """
 
-    nats: Client
+    publisher: LogicPublisher
     subject: str
     model: Model
     fingerprint: str
@@ -90,8 +90,8 @@ class IdleWorkers:
         )
         requested_at = self.clock()
         try:
-            message = await self.nats.request(self.subject, request.model_dump_json().encode(), timeout=MAX_WAIT_S)
-            reply = WindowReply.model_validate_json(message.data)
+            message = await self.publisher.request(request, self.subject, timeout=MAX_WAIT_S)
+            reply = WindowReply.model_validate_json(message.body)
         except asyncio.CancelledError:  # the engine of this worker was faster
             if self.clock() - requested_at > LATE_S:
                 self._pause()

@@ -12,8 +12,8 @@ from hashlib import sha256
 from uuid import uuid4
 
 import structlog
+from faststream.nats.publisher.usecase import LogicPublisher
 from faststream.nats.subscriber.usecases import LogicSubscriber
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.windows import WindowReply, WindowRequest, WindowText
@@ -42,13 +42,19 @@ class WorkSharing:
     """
 
     def __init__(
-        self, nats: Client, engine: Engine, windows: WindowQueue, subscriber: LogicSubscriber[Msg], settings: Settings
+        self,
+        publisher: LogicPublisher | None,
+        engine: Engine,
+        windows: WindowQueue,
+        subscriber: LogicSubscriber[Msg],
+        settings: Settings,
     ) -> None:
         """Set up work sharing; it starts with the calls of `update_subscription`.
 
-        `subscriber`: the FastStream subscriber that receives windows of other workers while it is started.
+        `publisher`: requests windows from other workers; None: a request with a window is too large for NATS.
+        `subscriber`: receives windows of other workers while it is started.
         """
-        self._nats = nats
+        self._publisher = None if settings.share_windows is Share.NEVER else publisher
         self._engine = engine
         self._windows = windows
         self._subscriber = subscriber
@@ -62,7 +68,6 @@ class WorkSharing:
         self._measured = Cores()
         self._random = random.Random()  # noqa: S311 -- no secret; its own, because other code may seed the common one
         self._was_started = False  # whether FastStream has started the subscriber
-        self._on = settings.share_windows is not Share.NEVER and nats.max_payload >= MIN_MAX_PAYLOAD_BYTES
 
     @asynccontextmanager
     async def pause_sharing(self) -> AsyncIterator[None]:
@@ -81,7 +86,9 @@ class WorkSharing:
 
         `loaded`: the engine of this worker; only workers with the same engine transcribe the windows.
         """
-        return IdleWorkers(self._nats, self._subject, loaded.model, engine_fingerprint(loaded)) if self._on else None
+        if self._publisher is None:
+            return None
+        return IdleWorkers(self._publisher, self._subject, loaded.model, engine_fingerprint(loaded))
 
     async def update_subscription(self) -> None:
         """Wait about a second, then start or stop the subscriber, depending on whether this worker may help others now.
@@ -100,7 +107,7 @@ class WorkSharing:
 
     def _may_help(self) -> bool:
         is_core_free = self._cores is None or self._measured.free(self._cores)
-        return self._on and is_core_free and not self._own_tasks and self._engine.loaded is not None
+        return self._publisher is not None and is_core_free and not self._own_tasks and self._engine.loaded is not None
 
     async def _pause(self) -> None:
         """Wait about a second; if this worker has no task, return as soon as it starts one."""
@@ -124,7 +131,7 @@ class WorkSharing:
         The reply has no text if this worker has a task of its own or another model or fingerprint, or if its engine
         fails.
         """
-        if not self._on or self._busy.is_set() or not self._has_engine_for(request):
+        if self._publisher is None or self._busy.is_set() or not self._has_engine_for(request):
             return WindowReply(worker=self._worker, text=None)
         if not self._shared_windows:
             log.info("shared_window_started")

@@ -11,6 +11,7 @@ from natscribe.schemas import subjects
 from app.jetstream.slots import Slots
 from app.settings import Settings
 from app.task_log.log import TaskLog
+from tests.publishers import publishers
 
 
 @asynccontextmanager
@@ -34,7 +35,7 @@ async def observed_grants(settings: Settings) -> AsyncIterator[dict[int, None]]:
 async def sequences_of(settings: Settings, tasks: Iterable[str]) -> dict[str, int]:
     """Return the stream sequence of the message of each task that has a log."""
     nc = await nats.connect(settings.nats_servers)
-    task_log = TaskLog(nc, settings.stream_names, "chaos")
+    task_log = TaskLog(nc, publishers(nc), settings.stream_names, "chaos")
     records = [(task_id, await task_log.last(task_id)) for task_id in tasks]
     await nc.close()
     return {task_id: record.metadata.task_sequence for task_id, record in records if record is not None}

@@ -23,7 +23,7 @@ from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
 from app.queue.fair_queue import QueuedTask
 from app.queue.granted_task import GrantedTask
-from app.queue.grants import Grants, read_grant
+from app.queue.grants import Grants, all_grants, read_grant
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
@@ -69,6 +69,7 @@ class Parts(Container):
         with patch("app.container.subscribe", lambda *_: channels()):
             super().__init__(settings, engine or FakeEngine(), traces=OFF)
         self.server = nats
+        self.broker.config.connect(nats.client)
         self.join_fleet(nats.client)
         self.connect(nats.client, ack_wait=15)
 
@@ -158,8 +159,8 @@ class Parts(Container):
 
     async def grant(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> None:
         """Grant the first task of a queue that has no grant."""
-        grants = Grants(self.server.client, NAMES)
-        granted = {grant.sequence for grant in await grants.all()}
+        grants = Grants(self.publishers.grants, NAMES)
+        granted = {grant.sequence for grant in await all_grants(self.server.client, NAMES)}
         waiting = await self.messages.page_after(subjects.tasks(queue, priority), 0, count=1000)
         message = next(message for message in waiting if message.sequence not in granted)
         await grants.publish(QueuedTask(message.user, queue, priority, message.sequence))

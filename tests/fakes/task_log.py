@@ -15,6 +15,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Outcome, Record, SegmentsMessage, StoredOutcome
 from tests.fakes.jetstream import Stream
 from tests.fakes.nats import InMemoryNats
+from tests.publishers import publishers
 
 T = TypeVar("T")
 SETTINGS = Settings(_env_file=None)
@@ -44,9 +45,12 @@ class InMemoryTaskLog(TaskLog):
         if nats is None:
             self.nats.streams = {str(config.name): Stream(config.as_dict()) for config in stream_configs(SETTINGS)}
         client = self.nats.client
-        super().__init__(client, NAMES, worker)
-        self._progress = self.progress_stream = HeldStreamLog[Record](client, NAMES.progress, Record.read)
-        self._outcomes = self.outcomes_stream = HeldStreamLog[StoredOutcome](client, NAMES.results, StoredOutcome.read)
+        by = publishers(client)
+        super().__init__(client, by, NAMES, worker)
+        self._progress = self.progress_stream = HeldStreamLog[Record](client, by.progress, NAMES.progress, Record.read)
+        self._outcomes = self.outcomes_stream = HeldStreamLog[StoredOutcome](
+            client, by.results, NAMES.results, StoredOutcome.read
+        )
 
     def of(self, worker: str) -> "InMemoryTaskLog":
         return InMemoryTaskLog(worker, self.nats)

@@ -21,6 +21,7 @@ from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("crashes_end_slots")
@@ -117,7 +118,9 @@ async def test_a_task_completes_once_whatever_its_worker_died_of(
     result = parsed(await js.get_last_msg("transcription_results", "results.t1"))
     assert result["text"] == "one two one two one two"
     # And no window was transcribed again that had been appended
-    segments_events = [batch.event async for batch in TaskLog(nc, settings.stream_names, "reader").segments("t1")]
+    segments_events = [
+        batch.event async for batch in TaskLog(nc, publishers(nc), settings.stream_names, "reader").segments("t1")
+    ]
     assert [event.sequence for event in segments_events] == list(range(1, len(segments_events) + 1))
     assert [piece.start for event in segments_events for piece in event.segments] == [
         segment(number).start for number in range(3)

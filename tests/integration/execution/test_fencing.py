@@ -24,6 +24,7 @@ from app.task_log.results import ResultStore
 from tests.fakes.engine import FakeEngine, segment
 from tests.fakes.messages import event, transcript
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 QUEUED = event()
@@ -38,7 +39,7 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
     await publisher.reaching(State.RUNNING, "t1")
     await eventually(lambda: bool(engine.jobs))
     # When another one appends `running`
-    other = TaskLog(nc, settings.stream_names, "other")
+    other = TaskLog(nc, publishers(nc), settings.stream_names, "other")
     last = await other.last("t1")
     assert last is not None
     changes = {"sequence": last.event.sequence + 1, "worker": "other", "time": datetime.now(UTC)}
@@ -119,7 +120,9 @@ async def append_batch(nc: Client, settings: Settings, metadata: Metadata, numbe
         processed_seconds=10.0 * (number + 1),
         segments=[segment(number)],
     )
-    await TaskLog(nc, settings.stream_names, "stale").append_segments(event, metadata, MEETING, after=after)
+    await TaskLog(nc, publishers(nc), settings.stream_names, "stale").append_segments(
+        event, metadata, MEETING, after=after
+    )
 
 
 async def test_late_segments_of_a_lost_worker_end_no_attempt_of_another(
@@ -140,7 +143,7 @@ async def test_late_segments_of_a_lost_worker_end_no_attempt_of_another(
 
     await eventually(first_appended)
     # When one that was frozen, and was taken for lost, appends the next
-    last = await TaskLog(nc, settings.stream_names, "stale").last("t1")
+    last = await TaskLog(nc, publishers(nc), settings.stream_names, "stale").last("t1")
     assert last is not None
     await append_batch(nc, settings, last.metadata, 1, after=1)
     may_go_on.set()
@@ -181,7 +184,7 @@ async def test_a_late_result_of_an_earlier_task_with_the_same_id_does_not_count(
     engine.text = text
     await publisher.js.publish("tasks.transcription.low", b"{")  # whatever was there before has a lower sequence
     await publisher.reaching(State.RUNNING, "t1")
-    log = TaskLog(nc, settings.stream_names, "late")
+    log = TaskLog(nc, publishers(nc), settings.stream_names, "late")
     last = await log.last("t1")
     assert last is not None
     late = transcript(f"secret {3 * text}", user_id=666, audio_file_id="secret.flac")
@@ -205,7 +208,7 @@ async def test_a_late_worker_deletes_nothing_of_a_later_task_with_the_same_id(
 ) -> None:
     # Given the result of a task message
     await provisioning.provision(js, settings)
-    log = TaskLog(nc, settings.stream_names, "w")
+    log = TaskLog(nc, publishers(nc), settings.stream_names, "w")
     results = ResultStore(nc, log)
     last = Record(QUEUED, Metadata(None, 9, "tasks.transcription.normal", datetime.now(UTC)), 1)
     mine = transcript(text)

@@ -22,6 +22,7 @@ from app.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 RATE = 8000
@@ -69,7 +70,9 @@ async def bucket(settings: Settings, js: JetStreamContext) -> ObjectStore:
 
 
 async def spoken(nc: Client, settings: Settings, task_id: str) -> list[SegmentsEvent]:
-    return [batch.event async for batch in TaskLog(nc, settings.stream_names, "reader").segments(task_id)]
+    return [
+        batch.event async for batch in TaskLog(nc, publishers(nc), settings.stream_names, "reader").segments(task_id)
+    ]
 
 
 def starts(events: Sequence[SegmentsEvent]) -> list[float]:

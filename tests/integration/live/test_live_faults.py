@@ -22,6 +22,7 @@ from tests.fakes.echo import AUDIO, EchoEngine, said, second, seconds
 from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.integration.own_servers import connected_to, nc, redis, settings
 from tests.live_client import LiveClient
+from tests.publishers import publishers
 from tests.servers import NatsServer, ValkeyServer
 from tests.waiting import eventually
 
@@ -58,7 +59,7 @@ class Log:
 
     async def said(self) -> list[int]:
         """The text so far."""
-        log = TaskLog(self.publisher.nc, self.settings.stream_names, "reader")
+        log = TaskLog(self.publisher.nc, publishers(self.publisher.nc), self.settings.stream_names, "reader")
         return [
             number
             async for batch in log.segments("live-1")

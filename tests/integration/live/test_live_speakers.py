@@ -22,6 +22,7 @@ from app.task_log.log import TaskLog
 from tests.fakes.engine import FakeEngine, live_diarization
 from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.integration.live.test_live import Speaker, spoken
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
@@ -103,7 +104,7 @@ async def test_the_next_worker_knows_the_speakers(
         for count in (1, 2):
             await speaker.say(10)
             await eventually(partial(has, count, nc, settings))
-        log = TaskLog(nc, settings.stream_names, "reader")
+        log = TaskLog(nc, publishers(nc), settings.stream_names, "reader")
 
         async def has_event() -> bool:
             return [message.event.sequence async for message in log.speakers("live-1")] == [1]
@@ -163,7 +164,7 @@ async def test_events_of_an_earlier_task_with_the_same_id_are_removed(
     async with start_worker(FakeEngine()):
         await speaker.begin(diarize=True)
         await publisher.until("live-1", State.RUNNING)
-    log = TaskLog(nc, settings.stream_names, "earlier")
+    log = TaskLog(nc, publishers(nc), settings.stream_names, "earlier")
     last = await log.last("live-1")
     assert last is not None
     earlier = replace(last.metadata, created_at=last.metadata.created_at - timedelta(days=1))

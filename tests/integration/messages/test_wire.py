@@ -1,15 +1,21 @@
 """The document is true: a running service takes its examples, and says everything that it describes."""
 
 import json
+import re
+from collections.abc import AsyncIterator
 from typing import Any
 
+import nats
 import pytest
+from nats.aio.msg import Msg
 from natscribe.schemas import subjects
+from natscribe.schemas.channels import CHANNELS, DUE, QUOTAS, Channel
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.engines.messages import LiveDiarization
 from app.main import Worker
+from app.settings import Settings
 from tests import document
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher
@@ -49,6 +55,35 @@ async def test_the_example_of_a_task_is_done(
     await publisher.until(example["payload"]["task_id"], State.COMPLETED)
 
 
+NOT_SEEN = {
+    DUE,  # JetStream stores it, days later
+    QUOTAS,  # an operator changes them
+}
+OF_NATS = ("$", "_INBOX.", "_R_.")  # JetStream, its buckets, and replies
+
+
+def channel_at(subject: str) -> Channel | None:
+    """The channel of a subject; a literal one goes first."""
+    matching = [channel for channel in CHANNELS if re.fullmatch(re.sub(r"\{\w+\}", "[^.]+", channel.subject), subject)]
+    return min(matching, key=lambda channel: "{" in channel.subject, default=None)
+
+
+@pytest.fixture
+async def subjects_seen(settings: Settings, wire: Wire) -> AsyncIterator[set[str]]:
+    """The subjects of all messages that pass, but those of NATS itself."""
+    del wire  # a test with all subjects has the other checks, too
+    seen = set[str]()
+
+    async def note(message: Msg) -> None:
+        if not message.subject.startswith(OF_NATS):
+            seen.add(message.subject)
+
+    async with await nats.connect(settings.nats_url) as listener:
+        await listener.subscribe(">", cb=note)
+        await listener.flush()
+        yield seen
+
+
 async def say_all(publisher: Publisher, wire: Wire) -> None:
     """Speak until that was shown, and send each request that there is, about tasks that have ended."""
     speaker = Speaker(publisher)
@@ -76,7 +111,7 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
 
 
 async def test_each_message_of_the_document_is_published(
-    worker: Worker, publisher: Publisher, wire: Wire, engine: FakeEngine
+    worker: Worker, publisher: Publisher, wire: Wire, engine: FakeEngine, subjects_seen: set[str]
 ) -> None:
     # Given a task of each kind, one that fails, and one that is none
     await publisher.publish("text", diarize=True, word_timestamps=True)
@@ -100,3 +135,7 @@ async def test_each_message_of_the_document_is_published(
         lambda: wire.seen() >= SAID and any(b'"object":{"bucket":"results"' in m.data for m, _ in wire.candidates())
     )
     assert wire.seen() == SAID
+    # And each subject is in the registry, and each channel of the registry was used
+    found = {subject: channel_at(subject.removeprefix("append.")) for subject in subjects_seen}
+    assert [subject for subject, channel in found.items() if channel is None] == []
+    assert set(CHANNELS) - set(found.values()) == NOT_SEEN

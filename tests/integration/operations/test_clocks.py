@@ -19,6 +19,7 @@ from app.queue.grants import Grants
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 SetClock = Callable[[timedelta], None]
@@ -178,7 +179,7 @@ async def test_a_worker_starts_no_task_early_whoever_grants_it(publisher: Publis
     await publisher.reaching(State.SCHEDULED, "t1", not_before=not_before.isoformat())
     # When a scheduler whose clock is wrong grants it
     (message,) = await worker.container.messages.page_after(subjects.ALL_TASKS, 0, count=9)
-    await Grants(publisher.nc, worker.container.names).publish(message.queued_task)
+    await Grants(publishers(publisher.nc).grants, worker.container.names).publish(message.queued_task)
     # Then the worker starts other tasks, and this one at its time
     await publisher.reaching(State.COMPLETED, "t2")
     await publisher.until("t1", State.COMPLETED)

@@ -23,6 +23,7 @@ from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.execution.test_crashes import dies
 from tests.integration.stream_guard.test_lease import worker_process
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 TASKS = [f"t{number}" for number in range(12)]
@@ -143,7 +144,7 @@ async def test_a_message_of_a_recreated_stream_is_not_deleted_for_its_sequence(
     publisher: Publisher, nc: Client, js: JetStreamContext, settings: Settings
 ) -> None:
     # Given a task message whose stream was deleted and created again, and the next message with the same sequence
-    messages, tasks = TaskMessages(nc, settings.stream_names), settings.stream_names.tasks
+    messages, tasks = TaskMessages(nc, publishers(nc).removed, settings.stream_names), settings.stream_names.tasks
     await provision(js, settings)
     await publisher.publish("t1")
     ended = await messages.find(None, 1)

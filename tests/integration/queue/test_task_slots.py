@@ -25,6 +25,7 @@ from app.queue.task_slots import PULL_TIMEOUT_S, TaskSlot, TaskSlots
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
 from tests.constants import Constants
+from tests.publishers import publishers
 from tests.servers import NatsServer
 from tests.waiting import eventually
 
@@ -46,7 +47,7 @@ class Worker:
     async def start(self, *kinds: Slots) -> None:
         """Start slots of these kinds."""
         slots = [TaskSlot(kind) for kind in kinds]
-        self.messages = TaskMessages(self.nats, self.settings.stream_names)
+        self.messages = TaskMessages(self.nats, publishers(self.nats).removed, self.settings.stream_names)
         handlers = {lane: self._handler(lane) for lane in Lane}
         for slot in slots:
             slot.subscribe(self.broker, GrantReader(self.messages), self.settings.stream_names, handlers)
@@ -69,7 +70,7 @@ class Worker:
         body = json.dumps({"task_id": task_id, "audio_file_id": "a.flac", "user_id": 7}).encode()
         stored = await self.nats.jetstream().publish(subjects.tasks(lane, Priority.NORMAL), body)
         task = QueuedTask(7, lane, Priority.NORMAL, stored.seq)
-        await Grants(self.nats, self.settings.stream_names).publish(task)
+        await Grants(publishers(self.nats).grants, self.settings.stream_names).publish(task)
         return task
 
     async def grants(self) -> int:

@@ -25,6 +25,7 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.requests.conftest import Held, Hold
+from tests.publishers import publishers
 from tests.waiting import DEADLINE, eventually
 from tests.witness import witness
 
@@ -53,7 +54,7 @@ async def test_a_result_in_flight_when_its_task_ends_is_never_published(
         await result.waits.wait()
         # When its task is cancelled, or ended as failed, just then
         if given_up:
-            log = TaskLog(nc, settings.stream_names, "other")
+            log = TaskLog(nc, publishers(nc), settings.stream_names, "other")
             last = await log.last("t1")
             assert last is not None
             await log.end(last, DIED.detail)
@@ -136,7 +137,7 @@ async def test_an_interrupted_end_of_a_task_is_completed(
     engine.may_go_on.clear()
     async with start_worker(engine) as worker, witness(settings.nats_url) as subscriber:
         await publisher.reaching(State.RUNNING, "t1")
-        log = TaskLog(nc, settings.stream_names, "other")
+        log = TaskLog(nc, publishers(nc), settings.stream_names, "other")
         last = await log.last("t1")
         assert last is not None
         await log.forbid_result(last, error)

@@ -28,6 +28,7 @@ from app.task_log.results import ResultStore
 from tests.fakes.messages import event, transcript
 from tests.fakes.worker import STARTED
 from tests.programs import line_with, started
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[3]
@@ -78,7 +79,7 @@ def segments(size: int) -> str:
 
 async def complete(client: Client, task_id: str, size: int) -> None:
     """Store a completed task with a result of this size, as a worker does."""
-    log = TaskLog(client, Settings(_env_file=None).stream_names, "w")
+    log = TaskLog(client, publishers(client), Settings(_env_file=None).stream_names, "w")
     results = ResultStore(client, log)
     last = await log.append(event(task_id=task_id), Metadata(None, 1, "tasks.transcription.high", NOW), after=0)
     result = transcript(task_id=task_id)

@@ -19,6 +19,7 @@ from tests.fakes.engine import segment
 from tests.fakes.messages import event as event_of
 from tests.fakes.messages import transcript
 from tests.fakes.task_log import InMemoryTaskLog
+from tests.publishers import publishers
 
 NOW = datetime.now(UTC)
 METADATA = Metadata(None, 3, "tasks.transcription.high", NOW)
@@ -46,7 +47,7 @@ async def log(request: pytest.FixtureRequest, settings: Settings, nc: Client, js
     if request.param == "in memory":
         return InMemoryTaskLog()
     await provisioning.provision(js, settings)
-    return TaskLog(nc, settings.stream_names, "w")
+    return TaskLog(nc, publishers(nc), settings.stream_names, "w")
 
 
 async def test_only_a_writer_that_knows_the_last_record_appends(log: TaskLog) -> None:

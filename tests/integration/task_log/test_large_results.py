@@ -20,6 +20,7 @@ from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, Record, TaskMessageId
 from app.task_log.results import ResultStore
 from tests.fakes.messages import event, transcript
+from tests.publishers import publishers
 
 NOW = datetime.now(UTC)
 LAST = Record(event(), Metadata(None, 1, "tasks.transcription.high", NOW), 1)
@@ -35,7 +36,7 @@ async def publish(settings: Settings, nc: Client, js: JetStreamContext) -> Publi
     await provisioning.provision(js, settings)
 
     async def as_worker(worker: str, text: str) -> None:
-        log = TaskLog(nc, settings.stream_names, worker)
+        log = TaskLog(nc, publishers(nc), settings.stream_names, worker)
         store = ResultStore(nc, log)
         with suppress(FencedError):
             await store.publish(transcript(text * nc.max_payload), LAST)
@@ -103,7 +104,7 @@ async def test_an_object_of_an_earlier_task_stream_is_replaced(
 ) -> None:
     # Given an object that a worker has left, of a message of a task stream that was recreated since
     await provisioning.provision(js, settings)
-    log = TaskLog(nc, settings.stream_names, "w")
+    log = TaskLog(nc, publishers(nc), settings.stream_names, "w")
     store = ResultStore(nc, log)
     result = transcript("a" * nc.max_payload)
     earlier = TaskMessageId(NOW - timedelta(days=1), left_by)

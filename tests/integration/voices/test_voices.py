@@ -28,6 +28,7 @@ from tests.fakes.engine import FakeEngine, live_diarization, voice_of
 from tests.integration.conftest import Publisher, StartWorker
 from tests.integration.live.test_live import Speaker
 from tests.integration.places import places_with
+from tests.publishers import publishers
 from tests.waiting import DEADLINE, eventually
 
 CONSENT = {"by": "Anna Berg", "at": "2026-11-24T09:30:00Z"}
@@ -259,7 +260,7 @@ async def test_live_speakers_are_named_while_they_speak_until_they_are_forgotten
     await speaker.begin(diarize=True, identify=True)
 
     async def voices() -> list[dict[str, str | None]]:
-        log = TaskLog(publisher.nc, settings.stream_names, "reader")
+        log = TaskLog(publisher.nc, publishers(publisher.nc), settings.stream_names, "reader")
         events = [message.event async for message in log.speakers("live-1")]
         return [{label: voice.voice for label, voice in event.voices.items()} for event in events if event.voices]
 

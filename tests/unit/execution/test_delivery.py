@@ -41,6 +41,7 @@ from tests.fakes.delivery import SETTINGS, FakeLetters, FakeMessage, Handler, de
 from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.task_log import InMemoryTaskLog
+from tests.publishers import broker_on
 from tests.unit.execution.test_attempt import METADATA, RESULT, FakeResults
 from tests.waiting import eventually
 
@@ -298,7 +299,7 @@ def after_an_outage() -> ConnectionMonitor:
 
 def at_the_beginning() -> ConnectionMonitor:
     connection = ConnectionMonitor()
-    connection.connected(InMemoryNats().client)
+    connection.connected(broker_on(InMemoryNats().client))
     return connection
 
 

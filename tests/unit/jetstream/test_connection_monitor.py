@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from app.jetstream.connection_monitor import ConnectionMonitor
 from tests.fakes.nats import InMemoryNats
+from tests.publishers import broker_on
 
 
 def monitor_of_a_worker() -> ConnectionMonitor:
@@ -25,7 +26,7 @@ def monitor_of_a_worker() -> ConnectionMonitor:
 async def test_a_new_monitor_has_no_connection_and_no_outage() -> None:
     monitor = ConnectionMonitor()
     assert (monitor.seconds_since_connected, monitor.seconds_since_restored) == (math.inf, math.inf)
-    monitor.connected(InMemoryNats().client)
+    monitor.connected(broker_on(InMemoryNats().client))
     assert monitor.seconds_since_connected < 5
     assert monitor.seconds_since_restored == math.inf
 
@@ -90,7 +91,7 @@ async def test_a_lost_connection_is_one_line_with_its_reason() -> None:
 async def test_a_dropped_request_gets_an_error_if_its_reply_is_an_inbox() -> None:
     # Given a worker that is connected, and a subscriber of everything
     nats, monitor = InMemoryNats(), ConnectionMonitor()
-    monitor.connected(nats.client)
+    monitor.connected(broker_on(nats.client))
     replies: list[Msg] = []
 
     async def receive(message: Msg) -> None:

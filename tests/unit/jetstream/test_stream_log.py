@@ -16,6 +16,7 @@ from tests.constants import Constants
 from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES
+from tests.publishers import publishers
 
 NOW = datetime.now(UTC)
 METADATA = Metadata(None, 3, "tasks.transcription.high", NOW)
@@ -26,7 +27,7 @@ REPLICATING = [BadRequestError(code=400, err_code=10164), APIError(code=409, err
 
 @pytest.fixture
 def log(nats: InMemoryNats) -> TaskLog:
-    return TaskLog(nats.client, NAMES, "w")
+    return TaskLog(nats.client, publishers(nats.client), NAMES, "w")
 
 
 def garbage(nats: InMemoryNats, subject: str = "progress.t1") -> None:
@@ -66,7 +67,7 @@ async def test_an_append_whose_acknowledgement_was_lost_is_found(
 
 async def test_a_record_of_another_writer_fences(log: TaskLog, nats: InMemoryNats) -> None:
     first = await log.append(event(), METADATA, after=0)
-    other = TaskLog(nats.client, NAMES, "other")
+    other = TaskLog(nats.client, publishers(nats.client), NAMES, "other")
     await other.append(next_event(first.event, State.RUNNING), METADATA, after=first.stream_sequence)
     with pytest.raises(FencedError):
         await log.append(next_event(first.event, State.CANCELLED), METADATA, after=first.stream_sequence)
@@ -218,5 +219,5 @@ async def test_the_records_of_a_log_are_read_in_order(log: TaskLog, nats: InMemo
     garbage(nats)
     await log.append(event(task_id="t2"), METADATA, after=0)
     second = await log.append(next_event(first.event, State.RUNNING), METADATA, after=2)
-    progress = StreamLog(nats.client, NAMES.progress, Record.read)
+    progress = StreamLog(nats.client, publishers(nats.client).progress, NAMES.progress, Record.read)
     assert [record async for record in progress.records("progress.t1")] == [first, second]

@@ -36,6 +36,7 @@ from tests.constants import Constants
 from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS, Parts
+from tests.publishers import publishers
 from tests.waiting import eventually
 
 QUEUE = NAMES.slot_consumer(Slots.RECORDINGS)
@@ -199,7 +200,7 @@ async def test_strays_are_appended_again_in_their_order(nats: InMemoryNats, deny
 
 async def test_a_stray_whose_log_another_writer_has_started_is_removed(nats: InMemoryNats) -> None:
     await store_strays(nats, "t1", "t2")
-    await TaskLog(nats.client, NAMES, "other").append(event(), METADATA, after=0)
+    await TaskLog(nats.client, publishers(nats.client), NAMES, "other").append(event(), METADATA, after=0)
     await append_strays(nats.jetstream(), STREAMS[NAMES.progress])
     assert subjects_of(nats) == ["progress.t1", "progress.t2"]
 

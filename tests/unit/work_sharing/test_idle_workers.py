@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
-from nats.aio.client import Client
-from nats.aio.msg import Msg
+from faststream import StreamMessage
+from faststream.nats.publisher.usecase import LogicPublisher
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
@@ -37,19 +37,19 @@ def text_of(worker: int) -> WindowReply:
 
 
 @dataclass
-class FakeNats:
+class FakePublisher:
     """Replies with `reply`, or raises it."""
 
     reply: WindowReply | Exception | bytes
     requests: list[tuple[str, WindowRequest]] = field(default_factory=list)
 
-    async def request(self, subject: str, body: bytes, timeout: float) -> Msg:  # noqa: ASYNC109 -- as nats-py has it
+    async def request(self, body: WindowRequest, subject: str, timeout: float) -> StreamMessage[None]:  # noqa: ASYNC109 -- as FastStream has it
         assert timeout > 0
-        self.requests.append((subject, WindowRequest.model_validate_json(body)))
+        self.requests.append((subject, body))
         if isinstance(self.reply, Exception):
             raise self.reply
-        body = self.reply if isinstance(self.reply, bytes) else self.reply.model_dump_json().encode()
-        return Msg(cast("Client", self), "", data=body)
+        reply = self.reply if isinstance(self.reply, bytes) else self.reply.model_dump_json().encode()
+        return StreamMessage(None, body=reply)
 
 
 class Clock:
@@ -60,8 +60,8 @@ class Clock:
 
 
 @pytest.fixture
-def nats() -> FakeNats:
-    return FakeNats(text_of(1))
+def nats() -> FakePublisher:
+    return FakePublisher(text_of(1))
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def idle_workers(nats: FakeNats, clock: Clock) -> IdleWorkers:
-    return IdleWorkers(cast("Client", nats), "windows.transcribe.x", MODEL, FINGERPRINT, clock=clock)
+def idle_workers(nats: FakePublisher, clock: Clock) -> IdleWorkers:
+    return IdleWorkers(cast("LogicPublisher", nats), "windows.transcribe.x", MODEL, FINGERPRINT, clock=clock)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def transcribe(idle_workers: IdleWorkers) -> Callable[[], Awaitable[WindowText]]
 
 
 async def test_a_window_is_sent_with_all_on_which_its_text_depends(
-    nats: FakeNats, transcribe: Callable[[], Awaitable[WindowText]]
+    nats: FakePublisher, transcribe: Callable[[], Awaitable[WindowText]]
 ) -> None:
     assert (await transcribe()).end == WINDOW.end
     ((subject, request),) = nats.requests
@@ -91,7 +91,7 @@ async def test_a_window_is_sent_with_all_on_which_its_text_depends(
 
 
 async def test_more_idle_workers_get_more_windows(
-    idle_workers: IdleWorkers, nats: FakeNats, transcribe: Callable[[], Awaitable[WindowText]]
+    idle_workers: IdleWorkers, nats: FakePublisher, transcribe: Callable[[], Awaitable[WindowText]]
 ) -> None:
     # Given a run without a reply yet, then one window may be sent
     assert idle_workers.room == 1
@@ -117,7 +117,7 @@ async def test_more_idle_workers_get_more_windows(
 )
 async def test_a_request_without_a_text_starts_a_pause(
     idle_workers: IdleWorkers,
-    nats: FakeNats,
+    nats: FakePublisher,
     clock: Clock,
     transcribe: Callable[[], Awaitable[WindowText]],
     reply: WindowReply | Exception | bytes,
@@ -151,12 +151,12 @@ async def test_a_request_without_a_text_starts_a_pause(
 
 @pytest.mark.parametrize(("seconds", "late"), [(LATE_S, False), (LATE_S + 1, True)])
 async def test_a_cancelled_request_starts_a_pause_only_if_it_was_late(
-    idle_workers: IdleWorkers, nats: FakeNats, clock: Clock, seconds: float, late: bool
+    idle_workers: IdleWorkers, nats: FakePublisher, clock: Clock, seconds: float, late: bool
 ) -> None:
     # Given an idle worker that has a window which the engine of this worker also transcribes
     clock.now, is_requested = 100.0, asyncio.Event()
 
-    async def never(*_: object, **__: object) -> Msg:
+    async def never(*_: object, **__: object) -> StreamMessage[None]:
         is_requested.set()
         return await asyncio.Event().wait()  # type: ignore[return-value]  # it is cancelled
 
@@ -184,7 +184,7 @@ def word(text: str = " one", start: float = 10.0, end: float = 20.0) -> list[Wor
     return [Word(start=start, end=end, word=text, probability=1)]
 
 
-async def reply_to_english(idle_workers: IdleWorkers, nats: FakeNats, text: WindowText) -> WindowText:
+async def reply_to_english(idle_workers: IdleWorkers, nats: FakePublisher, text: WindowText) -> WindowText:
     """Have an idle worker reply to that window, of a recording in English."""
     nats.reply = WindowReply(worker="0" * 32, text=text)
     window = Window(regions=[(10.0, 20.0)], samples=SAMPLES)
@@ -213,7 +213,9 @@ async def reply_to_english(idle_workers: IdleWorkers, nats: FakeNats, text: Wind
         ),
     ],
 )
-async def test_an_implausible_text_is_rejected(idle_workers: IdleWorkers, nats: FakeNats, text: WindowText) -> None:
+async def test_an_implausible_text_is_rejected(
+    idle_workers: IdleWorkers, nats: FakePublisher, text: WindowText
+) -> None:
     with capture_logs() as lines, pytest.raises(IdleWorkerLostError):
         await reply_to_english(idle_workers, nats, text)
     assert idle_workers.workers == 0
@@ -233,7 +235,7 @@ async def test_an_implausible_text_is_rejected(idle_workers: IdleWorkers, nats: 
         ),
     ],
 )
-async def test_a_plausible_text_is_accepted(idle_workers: IdleWorkers, nats: FakeNats, text: WindowText) -> None:
+async def test_a_plausible_text_is_accepted(idle_workers: IdleWorkers, nats: FakePublisher, text: WindowText) -> None:
     with capture_logs() as lines:
         assert await reply_to_english(idle_workers, nats, text) == text
     assert (idle_workers.workers, lines) == (1, [])

@@ -23,6 +23,8 @@ from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine
 from tests.fakes.nats import InMemoryNats
+from tests.fakes.parts import Parts, provisioned
+from tests.publishers import publishers
 
 LOADED = Loaded(model=MODEL)
 
@@ -78,13 +80,9 @@ def subscriber() -> Subscriber:
     return Subscriber()
 
 
-def sharing_of(
-    engine: FakeEngine, subscriber: Subscriber, share: Share = Share.AUTO, max_payload: int = MIN_MAX_PAYLOAD_BYTES
-) -> WorkSharing:
-    nats = InMemoryNats()
-    nats.max_payload = max_payload
+def sharing_of(engine: FakeEngine, subscriber: Subscriber, share: Share = Share.AUTO) -> WorkSharing:
     return WorkSharing(
-        nats.client,
+        publishers(InMemoryNats().client).windows,
         engine,
         WindowQueue(engine, at_once=1, largest=1),
         cast("LogicSubscriber[Msg]", subscriber),
@@ -143,16 +141,19 @@ async def test_share_windows_always_needs_no_free_core(
     assert await is_subscribed(sharing_of(engine, subscriber, Share.ALWAYS), subscriber)
 
 
-@pytest.mark.parametrize(
-    ("share", "max_payload"), [(Share.NEVER, MIN_MAX_PAYLOAD_BYTES), (Share.ALWAYS, MIN_MAX_PAYLOAD_BYTES - 1)]
-)
-async def test_work_sharing_is_off_by_setting_or_with_a_small_max_payload(
-    engine: SlowEngine, subscriber: Subscriber, share: Share, max_payload: int
-) -> None:
-    sharing = sharing_of(engine, subscriber, share, max_payload)
+async def test_work_sharing_is_off_by_setting(engine: SlowEngine, subscriber: Subscriber) -> None:
+    sharing = sharing_of(engine, subscriber, Share.NEVER)
     assert not await is_subscribed(sharing, subscriber)
     assert (await sharing.transcribe_window(request())).text is None
     assert sharing.idle_workers(LOADED) is None
+
+
+async def test_work_sharing_is_off_with_a_small_max_payload() -> None:
+    nats = await provisioned()
+    for max_payload, sends in ((MIN_MAX_PAYLOAD_BYTES, True), (MIN_MAX_PAYLOAD_BYTES - 1, False)):
+        nats.max_payload = max_payload
+        sharing = Parts(nats).sharing
+        assert (sharing.idle_workers(LOADED) is not None) is sends
 
 
 async def test_faststream_starts_the_subscription_first(sharing: WorkSharing, subscriber: Subscriber) -> None:
