@@ -67,9 +67,8 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
     output before the gaps were transcribed again.
     """
     timeline = Timeline(window.regions)
-    segments = [segment for text in texts for segment in _segments(text, timeline)]
     return WindowText(
-        segments=sorted(segments, key=lambda segment: segment.start),
+        segments=[segment for text in texts for segment in _segments(text, timeline)],
         untranscribed=[
             Interval(start=start, end=end) for gap in _gaps(texts, audio) for start, end in timeline.in_recording(*gap)
         ],
@@ -169,8 +168,6 @@ def _shifted(word: Word, seconds: float) -> Word:
 
 def _segments(text: Text, timeline: Timeline) -> Iterator[Segment]:
     for words in sentences([timeline.word(word) for word in text.words]):
-        if not any(character.isalnum() for character in text_of(words)):
-            continue  # a mark alone, such as a dash
         yield Segment(
             start=words[0].start,
             end=max(word.end for word in words),

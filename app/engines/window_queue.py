@@ -17,6 +17,7 @@ from natscribe.schemas.windows import Window, WindowText
 from app.cancellation import cancel_all
 from app.engines.engine import Engine, run_job
 from app.engines.messages import Transcribe, WindowsTranscribed
+from app.engines.text.filters import filtered
 
 BATCH_S = 10.0  # how long transcribing a batch should take
 ABANDONED_S = 120.0  # a batch without callers is stopped at the latest after this time
@@ -194,7 +195,7 @@ class WindowQueue:
             self._deliver(batch, job_task)
 
     def _deliver(self, batch: Sequence[_WaitingWindow], job: asyncio.Task[WindowsTranscribed]) -> None:
-        """Give each window of a batch its text, or the error of the batch."""
+        """Give each window of a batch its text, as all filters leave it, or the error of the batch."""
         error = job.exception()
         texts = [] if error is not None else job.result().texts
         if error is None and len(texts) != len(batch):
@@ -205,7 +206,7 @@ class WindowQueue:
             if error is not None:
                 waiting.text.set_exception(error)
             else:
-                waiting.text.set_result(texts[number])
+                waiting.text.set_result(filtered(texts[number]))
         if error is None and not batch[0].rank.is_live:  # live windows are shorter
             self._choose_size(job.result())
 

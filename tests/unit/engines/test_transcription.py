@@ -20,6 +20,7 @@ from app.engines.audio.window_audio import WindowAudio
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput, Text
+from app.engines.text.filters import filtered
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
 
@@ -85,14 +86,6 @@ def text_of(model: ScriptedModel, window: Window, previous: str | None = None) -
 
 def texts(transcribed: WindowsTranscribed) -> list[list[str]]:
     return [[part.text for part in result.segments] for result in transcribed.texts]
-
-
-def test_a_punctuation_mark_alone_is_no_segment() -> None:
-    # Given a dash, a long pause, and a word
-    dash, word = words_at(0.5, text="-"), words_at(4.5, text="word")
-    transcribed = run(ScriptedModel([[Text([*dash.words, *word.words], "en")]]), window((0, 2), (4, 6)))
-    # Then the word alone is shown
-    assert texts(transcribed) == [["word"]]
 
 
 def test_a_batch_is_one_call_with_an_output_for_each_window() -> None:
@@ -249,7 +242,8 @@ def test_text_of_a_gap_is_inserted_where_it_is_spoken() -> None:
     model = ScriptedModel([[stretched], [words_at(0.5, 1.5, 2.5, 3.5, text="closed")]])
     # When the window is transcribed
     result = text_of(model, window((0.0, 10.0)))
-    # Then the text is in order, and no segment overlaps another
+    # Then the text is in order when it has passed all filters, and no segment overlaps another
+    result = filtered(result)
     assert [segment.text for segment in result.segments] == ["So", "closed closed closed closed", "word word"]
     assert all(one.end <= other.start for one, other in pairwise(result.segments))
 

@@ -1,0 +1,36 @@
+"""The filters through which all text passes before it is cached, published or stored.
+
+The window queue passes on no text of the engine without them: neither that of recordings and live tasks, translated or
+not, nor partial results, nor windows of other workers. A filter returns the segments of a window in another form. Later
+the words of a segment may be split among speakers, so a filter that changes its text changes its words as well. Cached
+and shared texts are those of the same version: what a filter takes from settings belongs into the key of the cache
+(speech/transcript_cache.py) and the hash of the engine (work_sharing/sharing.py).
+"""
+
+from collections.abc import Callable, Iterable
+from operator import attrgetter
+from typing import Final
+
+from natscribe.schemas.transcription import Segment
+from natscribe.schemas.windows import WindowText
+
+
+def with_letters(segments: Iterable[Segment]) -> list[Segment]:
+    """Leave out segments without a letter or a digit: a mark alone, such as a dash."""
+    return [segment for segment in segments if any(map(str.isalnum, segment.text))]
+
+
+def in_order(segments: Iterable[Segment]) -> list[Segment]:
+    """Sort segments by their starts: the model has written the text of gaps last."""
+    return sorted(segments, key=attrgetter("start"))
+
+
+FILTERS: Final[list[Callable[[Iterable[Segment]], list[Segment]]]] = [with_letters, in_order]
+
+
+def filtered(text: WindowText) -> WindowText:
+    """Return the text of a window as all filters leave it."""
+    segments = text.segments
+    for apply in FILTERS:
+        segments = apply(segments)
+    return text.model_copy(update={"segments": segments})
