@@ -21,10 +21,8 @@ from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
 from natscribe.jetstream.nats_py_compat import (
-    read_whole_consumers,
-    require_tls,
+    change_all_connections,
     send_pings_in_order,
-    tolerate_lost_writes,
     tolerate_unreadable_messages,
 )
 from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS
@@ -115,9 +113,7 @@ async def connect(nats: NatsBroker, settings: Settings) -> Client:
     Raises:
         StartError: No server has answered within NATS_WITHIN_S; the message is for the operator.
     """
-    tolerate_lost_writes()
-    require_tls()
-    read_whole_consumers()
+    change_all_connections()
     try:
         async with asyncio.timeout(NATS_WITHIN_S) as timeout:
             with _ended_by_signals(timeout):

@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from natscribe.jetstream.nats_py_compat import tolerate_unreadable_messages
+from natscribe.jetstream.nats_py_compat import change_all_connections, tolerate_unreadable_messages
 
 from app.settings import Settings
 from tests.constants import Constants
@@ -28,6 +28,7 @@ async def subscribed(servers: Servers, *, tolerant: bool = True) -> AsyncIterato
     """Subscribe to `guarded` on a connection of its own, which must not be lost."""
     connection = await nats.connect(servers.nats_url)
     if tolerant:
+        change_all_connections()
         tolerate_unreadable_messages(connection)
     inbox = await connection.subscribe("guarded")
     await connection.flush()

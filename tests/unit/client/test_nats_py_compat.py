@@ -6,14 +6,18 @@ from dataclasses import fields
 
 import pytest
 from nats.aio.client import Client
+from nats.js import api
 from nats.js.api import ConsumerConfig, ConsumerInfo
+from nats.protocol import parser
+from natscribe.client import NoServerError
+from natscribe.client.connection import connect
 from natscribe.jetstream.nats_py_compat import (
+    SafeConnection,
+    change_all_connections,
     close,
-    read_whole_consumers,
-    require_tls,
     send_pings_in_order,
-    tolerate_lost_writes,
 )
+from natscribe.settings import Settings
 
 from tests.tcp import served
 from tests.waiting import eventually
@@ -21,7 +25,7 @@ from tests.waiting import eventually
 
 async def test_writing_to_a_lost_connection_is_a_connection_error() -> None:
     # Given a connection that was closed by the server
-    tolerate_lost_writes()
+    change_all_connections()
     server = await asyncio.start_server(lambda _, theirs: theirs.transport.abort(), "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -95,9 +99,22 @@ async def test_a_ping_follows_what_was_published_before(*, in_order: bool) -> No
         await nats.close()
 
 
-async def test_no_login_is_sent_without_the_encryption_that_the_address_requires() -> None:
+def patched() -> list[object]:
+    return [asyncio.StreamWriter.writelines, dict(vars(Client)), parser.MSG_RE, parser.HMSG_RE, api.ConsumerConfig]
+
+
+async def test_a_client_changes_nothing_in_its_process() -> None:
+    before = patched()
+    with pytest.raises(NoServerError):
+        await connect(Settings(nats_url="nats://127.0.0.1:1"))
+    assert patched() == before
+
+
+@pytest.mark.parametrize("connection", [SafeConnection, Client], ids=["client", "service"])
+async def test_no_login_is_sent_without_the_encryption_that_the_address_requires(connection: type[Client]) -> None:
     # Given a server without TLS
-    require_tls()
+    if connection is Client:
+        change_all_connections()
     received = asyncio.get_running_loop().create_future()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,7 +123,7 @@ async def test_no_login_is_sent_without_the_encryption_that_the_address_requires
 
     async with served(serve) as port:
         # When a client connects to an address that requires it
-        client = Client()
+        client = connection()
         with pytest.raises(ssl.SSLError):
             await client.connect(f"tls://anna:secret@127.0.0.1:{port}", allow_reconnect=False)
         await client.close()
@@ -119,7 +136,7 @@ def test_all_settings_of_a_consumer_are_read() -> None:
     settings = {"max_batch": 1, "max_bytes": 2, "max_expires": 3, "priority_policy": "pinned_client"}
     assert not {*settings} & {field.name for field in fields(ConsumerConfig)}
     # When the information about a consumer is parsed
-    read_whole_consumers()
+    change_all_connections()
     info = {
         "name": "c",
         "stream_name": "s",

@@ -13,12 +13,7 @@ from pydantic import ValidationError
 from natscribe.client.command import command
 from natscribe.client.errors import ClientError, NoServerError, SettingsError, UnreachableError
 from natscribe.client.permissions import Connection
-from natscribe.jetstream.nats_py_compat import (
-    close,
-    require_tls,
-    tolerate_lost_writes,
-    tolerate_unreadable_messages,
-)
+from natscribe.jetstream.nats_py_compat import close, tolerate_unreadable_messages
 from natscribe.settings import Settings, describe_invalid_setting
 
 CONNECT_TIMEOUT_S = 2  # of one address
@@ -47,8 +42,6 @@ async def connect(settings: Settings, on_outage: OutageCallback | None = None) -
     Raises:
         UnreachableError: No server is reachable, or the server refuses the login.
     """
-    tolerate_lost_writes()
-    require_tls()
     connection = Connection(settings.nats_user, settings.nats_inbox_prefix)
     tolerate_unreadable_messages(connection)
 

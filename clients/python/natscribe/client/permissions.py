@@ -7,12 +7,12 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 import nats.errors
-from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.js.api import Header, StatusCode
 
 from natscribe.client.errors import InboxRefusedError, NotAllowedError
+from natscribe.jetstream.nats_py_compat import SafeConnection
 
 # In lower case, as nats-py converts the server's errors.
 _REFUSAL: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
@@ -31,7 +31,7 @@ _USERS: Final = (
 Reply = TypeVar("Reply")
 
 
-class Connection(Nats):
+class Connection(SafeConnection):
     """A connection to NATS whose requests fail at once, instead of timing out, if the user lacks the permission.
 
     The server does not reply to a refused request, but sends an error to the connection. Of the request, this error

@@ -12,7 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from nats.aio.client import Client
+from nats.aio.client import Client, Srv
+from nats.aio.transport import TcpTransport
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext, api
 from nats.protocol import parser
@@ -25,7 +26,7 @@ _MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _SUBJECTS + rb"(\d+)[ \t]
 
 FLUSH_TIMEOUT_S: Final = 2  # of a subscription that is being closed
 
-_process_info: Final = Client._process_info  # noqa: SLF001 -- see `require_tls`
+_process_info: Final = Client._process_info  # noqa: SLF001 -- see `change_all_connections`
 
 # Python 3.12.0 to 3.13.7 raise TypeError on a write to a lost connection: https://github.com/python/cpython/issues/136234
 _WRITES_RAISE: Final = (3, 12) <= sys.version_info < (3, 13, 8)
@@ -37,7 +38,6 @@ def tolerate_unreadable_messages(nats: Client) -> None:
     The server forwards such messages, and without this workaround the first one ends the reader task of nats-py, so
     that the connection receives nothing more. Call this before the first subscription.
     """
-    parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
     read = nats._process_headers  # noqa: SLF001 -- nats-py has no hook between the socket and its reader
 
     async def read_or_none(headers: bytes) -> dict[str, str] | None:
@@ -56,12 +56,38 @@ def tolerate_unreadable_messages(nats: Client) -> None:
     nats._process_msg = process_or_ignore  # type: ignore[method-assign]  # noqa: SLF001 -- as above
 
 
-def require_tls() -> None:
-    """Keep connections to addresses with `tls://` from sending the login to a server that offers no TLS.
+class SafeConnection(Client):
+    """A connection that sends no login without the encryption that `tls://` requires, and survives lost writes."""
 
-    nats-py continues without encryption. The change concerns all connections of this process, and each reconnect.
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._transport is None and s.uri.scheme not in ("ws", "wss"):
+            self._transport = _Transport()  # type: ignore[no-untyped-call]  # nats-py has no types here
+        await super()._connect_to_server(s)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 -- as in nats-py
+        _check_encryption(self, info, initial_connection=initial_connection)
+        await super()._process_info(info, initial_connection)
+
+
+class _Transport(TcpTransport):
+    def writelines(self, payload: list[bytes]) -> None:
+        """Write as `_writelines` does, because of the same fault of Python."""
+        self.write(b"".join(payload))  # type: ignore[no-untyped-call]  # as above
+
+
+def change_all_connections() -> None:
+    """Apply the workarounds that no single connection can have, to all connections of this process.
+
+    Only the service calls this, for its process is its own. FastStream creates its connection, and so does redis-py.
+    The parser of nats-py gets correct patterns. Writes to a lost connection raise no TypeError, as they do in some
+    versions of Python, where nats-py and redis-py expect nothing but OSError. No login is sent without the encryption
+    that `tls://` requires. And all settings of consumers are read, so that the service notices a change to any of them.
     """
+    parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
+    if _WRITES_RAISE:
+        asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook
     Client._process_info = _process_encrypted_info  # type: ignore[assignment,method-assign]  # noqa: SLF001 -- there is no hook
+    api.ConsumerConfig = _WholeConsumerConfig  # type: ignore[misc]  # `ConsumerInfo` has no hook
 
 
 class _NoTlsError(ssl.SSLError):
@@ -70,10 +96,14 @@ class _NoTlsError(ssl.SSLError):
 
 
 async def _process_encrypted_info(nats: Client, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 -- as in nats-py
+    _check_encryption(nats, info, initial_connection=initial_connection)
+    await _process_info(nats, info, initial_connection)
+
+
+def _check_encryption(nats: Client, info: dict[str, Any], *, initial_connection: bool) -> None:
     server = nats._current_server  # noqa: SLF001 -- nats-py has no hook between the server's first line and the login
     if initial_connection and server is not None and server.uri.scheme == "tls" and not info.get("tls_required"):
         raise _NoTlsError
-    await _process_info(nats, info, initial_connection)
 
 
 def send_pings_in_order(nats: Client) -> None:
@@ -93,16 +123,6 @@ def send_pings_in_order(nats: Client) -> None:
     nats._send_ping = send_after_pending  # type: ignore[method-assign]  # noqa: SLF001 -- as above
 
 
-def tolerate_lost_writes() -> None:
-    """Keep writes to a lost connection from raising TypeError, as they do in some versions of Python.
-
-    The change concerns all connections of this process. nats-py and redis-py expect nothing but OSError, so a TypeError
-    would end the coroutine that writes.
-    """
-    if _WRITES_RAISE:
-        asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook
-
-
 @dataclass
 class _WholeConsumerConfig(api.ConsumerConfig):
     """A consumer's configuration with the settings of nats-server that nats-py ignores."""
@@ -113,14 +133,6 @@ class _WholeConsumerConfig(api.ConsumerConfig):
     priority_groups: list[str] | None = None
     priority_policy: str | None = None
     priority_timeout: int | None = None  # nanoseconds
-
-
-def read_whole_consumers() -> None:
-    """Make nats-py read all settings of consumers, so that the service notices a change to any of them.
-
-    The change concerns all connections of this process.
-    """
-    api.ConsumerConfig = _WholeConsumerConfig  # type: ignore[misc]  # `ConsumerInfo` has no hook
 
 
 async def end_delivery(subscription: JetStreamContext.PullSubscription) -> None:
@@ -137,7 +149,7 @@ async def end_delivery(subscription: JetStreamContext.PullSubscription) -> None:
 
 async def close(nats: Client) -> None:
     """Close a connection to NATS; messages that are not sent yet are lost if the server is unreachable."""
-    with suppress(OSError, TypeError):  # TypeError: `tolerate_lost_writes` was not called
+    with suppress(OSError, TypeError):  # TypeError: of a write to a lost connection, see `_WRITES_RAISE`
         await nats.close()
 
 
