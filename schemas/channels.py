@@ -5,7 +5,7 @@ read it from here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Final
 
 from . import subjects
@@ -72,16 +72,16 @@ CLIENTS: Final = (Role.PUBLISHER, Role.FOLLOWER, Role.OPERATOR)
 LOGS: Final = frozenset({"progress", "segments", "speakers", "results", "dead_letters"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Channel:
     """A subject, or the subjects of one pattern, with the messages and the roles that use it.
 
     `subject`: has parameters such as `{task_id}`. `messages`: their classes, all with headers of the class `headers`.
     `replies`: the classes of replies in JSON; empty: the channel has no requests. `has_files`: whether a reply may be a
     file instead. `publishers`, `subscribers`: who may publish and who may subscribe. `stream`: the field of StreamNames
-    that names the stream of the messages; empty: they are not stored. `group`: the queue group in which workers
-    subscribe, so that one of them gets each message. `repeatable`: whether a client may send a request several times,
-    because the reply to any copy is valid.
+    that names the stream of the messages; empty: they are not stored. `for_each`: whether each worker gets a message,
+    in place of one of them. `repeatable`: whether a client may send a request several times, because the reply to any
+    copy is valid.
 
     `name`, `operation`: the ids of the channel in the AsyncAPI document; an internal channel is not in it, and has no
     operation. `description`: its first paragraph is the summary of the operation; empty: the docstring of the handler,
@@ -94,13 +94,14 @@ class Channel:
     title: str = ""
     tag: Tag = Tag.INSIDE
     messages: tuple[type[Any], ...] = ()  # models, or `bytes`
-    headers: type[Headers] = RequestHeaders
     replies: tuple[type[Any], ...] = ()
-    has_files: bool = False
-    publishers: tuple[Role, ...] = SERVICE
+    _: KW_ONLY
+    headers: type[Headers] = RequestHeaders
+    publishers: tuple[Role, ...] = CLIENTS
     subscribers: tuple[Role, ...] = SERVICE
     stream: str = ""
-    group: str = ""
+    has_files: bool = False
+    for_each: bool = False
     repeatable: bool = False
     description: str = ""
 
@@ -110,14 +111,14 @@ class Channel:
         return not self.operation
 
     @property
-    def is_sent(self) -> bool:
-        """Whether the service sends the messages, and others receive them."""
-        return self.publishers == SERVICE != self.subscribers
+    def is_request_of_clients(self) -> bool:
+        """Whether clients send requests, and one worker replies to each."""
+        return bool(self.replies) and self.publishers != SERVICE and not self.for_each
 
     @property
-    def meaning(self) -> str:
-        """The description of the channel of a message that the service sends: its own, or that of the message."""
-        return self.description or self.messages[0].__doc__ or ""
+    def group(self) -> str:
+        """The queue group in which workers subscribe, so that one of them gets each message; empty: there is none."""
+        return "" if self.stream or self.for_each or isinstance(self, Event) else subjects.QUEUE_GROUP
 
     @property
     def is_appended(self) -> bool:
@@ -125,11 +126,25 @@ class Channel:
         return self.stream in LOGS
 
 
-def _request(subject: str, name: str, operation: str, title: str, tag: Tag = Tag.ASK, **entry: Any) -> Channel:
-    defaults = {"publishers": CLIENTS, "group": subjects.QUEUE_GROUP}
-    return Channel(
-        subject=subject, name=f"{name}Requests", operation=operation, title=title, tag=tag, **{**defaults, **entry}
-    )
+@dataclass(frozen=True, slots=True)
+class Event(Channel):
+    """A channel on which the service sends."""
+
+    headers: type[Headers] = TaskEventHeaders
+    publishers: tuple[Role, ...] = SERVICE
+    subscribers: tuple[Role, ...] = CLIENTS
+
+    @property
+    def meaning(self) -> str:
+        """The description of the channel: its own, or that of the message."""
+        return self.description or self.messages[0].__doc__ or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Internal(Channel):
+    """A channel between workers, which is not part of the contract."""
+
+    publishers: tuple[Role, ...] = SERVICE
 
 
 _PUBLISHING: Final = (
@@ -161,12 +176,12 @@ TASK_QUEUES: Final[Mapping[Lane, Channel]] = {
     for lane, summary in _TASKS.items()
 }
 FRAMES: Final = Channel(
-    subject=subjects.live_audio("{task_id}"),
-    name="liveAudio",
-    operation="publishFrame",
-    title="Publish live audio",
-    tag=Tag.SUBMIT,
-    messages=(bytes,),
+    subjects.live_audio("{task_id}"),
+    "liveAudio",
+    "publishFrame",
+    "Publish live audio",
+    Tag.SUBMIT,
+    (bytes,),
     headers=FrameHeaders,
     publishers=PUBLISHER,
     stream="live",
@@ -177,203 +192,201 @@ FRAMES: Final = Channel(
     "`untranscribed`. A full stream refuses frames with an error (err_code 10077): publish them again later. The audio "
     "ends with the last frame, or after `idle_seconds` without a frame.",
 )
-PROGRESS: Final = Channel(
-    subject=subjects.progress("{task_id}"),
-    name="progress",
-    operation="followProgress",
-    title="Task progress",
-    tag=Tag.FOLLOW,
-    messages=(ProgressEvent,),
-    headers=TaskEventHeaders,
+PROGRESS: Final = Event(
+    subjects.progress("{task_id}"),
+    "progress",
+    "followProgress",
+    "Task progress",
+    Tag.FOLLOW,
+    (ProgressEvent,),
     subscribers=(*SERVICE, *CLIENTS),
     stream="progress",
 )
-SEGMENTS: Final = Channel(
-    subject=subjects.segments("{task_id}"),
-    name="segments",
-    operation="followSegments",
-    title="Live segments",
-    tag=Tag.FOLLOW,
-    messages=(SegmentsEvent,),
-    headers=TaskEventHeaders,
-    subscribers=CLIENTS,
+SEGMENTS: Final = Event(
+    subjects.segments("{task_id}"),
+    "segments",
+    "followSegments",
+    "Live segments",
+    Tag.FOLLOW,
+    (SegmentsEvent,),
     stream="segments",
 )
-SPEAKERS: Final = Channel(
-    subject=subjects.speakers("{task_id}"),
-    name="speakers",
-    operation="followSpeakers",
-    title="Live speakers",
-    tag=Tag.FOLLOW,
-    messages=(SpeakersEvent,),
+SPEAKERS: Final = Event(
+    subjects.speakers("{task_id}"),
+    "speakers",
+    "followSpeakers",
+    "Live speakers",
+    Tag.FOLLOW,
+    (SpeakersEvent,),
     headers=SpeakersHeaders,
-    subscribers=CLIENTS,
     stream="speakers",
 )
-PARTIALS: Final = Channel(
-    subject=subjects.partials("{task_id}"),
-    name="partials",
-    operation="followPartials",
-    title="Partial results",
-    tag=Tag.FOLLOW,
-    messages=(Partial,),
+PARTIALS: Final = Event(
+    subjects.partials("{task_id}"),
+    "partials",
+    "followPartials",
+    "Partial results",
+    Tag.FOLLOW,
+    (Partial,),
     headers=PartialHeaders,
-    subscribers=CLIENTS,
 )
-RESULTS: Final = Channel(
-    subject=subjects.results("{task_id}"),
-    name="results",
-    operation="receiveResult",
-    title="Results",
-    tag=Tag.FOLLOW,
-    messages=(TranscriptionResult, DiarizationResult),
-    headers=TaskEventHeaders,
-    subscribers=CLIENTS,
+RESULTS: Final = Event(
+    subjects.results("{task_id}"),
+    "results",
+    "receiveResult",
+    "Results",
+    Tag.FOLLOW,
+    (TranscriptionResult, DiarizationResult),
     stream="results",
     description="The result of a task.\n\n"
     "One message for each task, stored just before `completed`. If `object` is not null, the whole result is in the "
     "bucket for results under the task id: download it there. A reader of the stream needs the filter `results.*`: the "
     "stream also has the internal `no_results.*`.",
 )
-STATUS: Final = _request(
+STATUS: Final = Channel(
     subjects.STATUS,
-    "status",
+    "statusRequests",
     "askStatus",
     "Task status",
-    messages=(TaskRequest,),
-    replies=(TaskStatus,),
+    Tag.ASK,
+    (TaskRequest,),
+    (TaskStatus,),
     repeatable=True,
 )
-RESULT: Final = _request(
+RESULT: Final = Channel(
     subjects.RESULT,
-    "result",
+    "resultRequests",
     "askResult",
     "Result in a format",
-    messages=(ResultRequest,),
-    replies=(TranscriptionResult, DiarizationResult),
+    Tag.ASK,
+    (ResultRequest,),
+    (TranscriptionResult, DiarizationResult),
     has_files=True,
     repeatable=True,
 )
-LIST: Final = _request(
-    subjects.LIST, "list", "listTasks", "List tasks", messages=(ListRequest,), replies=(TaskPage,), repeatable=True
+LIST: Final = Channel(
+    subjects.LIST, "listRequests", "listTasks", "List tasks", Tag.ASK, (ListRequest,), (TaskPage,), repeatable=True
 )
-QUEUE: Final = _request(
+QUEUE: Final = Channel(
     subjects.TASK_QUEUES,
-    "queue",
+    "queueRequests",
     "askQueue",
     "Task queues",
-    messages=(QueueRequest,),
-    replies=(QueueOverview,),
+    Tag.ASK,
+    (QueueRequest,),
+    (QueueOverview,),
     repeatable=True,
 )
-WORKERS: Final = _request(
+WORKERS: Final = Channel(
     subjects.WORKERS,
-    "worker",
+    "workerRequests",
     "askWorkers",
     "Workers",
-    messages=(WorkersRequest,),
-    replies=(WorkerInfo,),
-    group="",  # each worker replies
+    Tag.ASK,
+    (WorkersRequest,),
+    (WorkerInfo,),
+    for_each=True,
 )
-CANCEL: Final = _request(
+CANCEL: Final = Channel(
     subjects.CANCEL,
-    "cancel",
+    "cancelRequests",
     "cancelTask",
     "Cancel a task",
-    messages=(TaskRequest,),
-    replies=(TaskStatus,),
+    Tag.ASK,
+    (TaskRequest,),
+    (TaskStatus,),
     publishers=PUBLISHER,
     repeatable=True,
 )
-DELETE: Final = _request(
+DELETE: Final = Channel(
     subjects.DELETE,
-    "delete",
+    "deleteRequests",
     "deleteTask",
     "Delete a task or a user",
-    messages=(TaskRequest, UserRequest),
-    replies=(Deleted,),
+    Tag.ASK,
+    (TaskRequest, UserRequest),
+    (Deleted,),
     publishers=PUBLISHER,
 )
-ENROLL: Final = _request(
+ENROLL: Final = Channel(
     subjects.ENROLL,
-    "enroll",
+    "enrollRequests",
     "enrollVoice",
     "Enrol a voice",
     Tag.NAME,
-    messages=(EnrollRequest,),
-    replies=(Voice,),
+    (EnrollRequest,),
+    (Voice,),
     publishers=PUBLISHER,
 )
-VOICES: Final = _request(
+VOICES: Final = Channel(
     subjects.VOICES,
-    "voices",
+    "voicesRequests",
     "listVoices",
     "List voices",
     Tag.NAME,
-    messages=(VoicesRequest,),
-    replies=(VoicePage,),
+    (VoicesRequest,),
+    (VoicePage,),
     publishers=PUBLISHER,
     repeatable=True,
 )
-RENAME: Final = _request(
+RENAME: Final = Channel(
     subjects.RENAME,
-    "rename",
+    "renameRequests",
     "renameVoice",
     "Rename a voice",
     Tag.NAME,
-    messages=(RenameRequest,),
-    replies=(Voice,),
+    (RenameRequest,),
+    (Voice,),
     publishers=PUBLISHER,
 )
-FORGET: Final = _request(
+FORGET: Final = Channel(
     subjects.FORGET,
-    "forget",
+    "forgetRequests",
     "forgetVoice",
     "Forget a voice",
     Tag.NAME,
-    messages=(ForgetRequest,),
-    replies=(Forgotten,),
+    (ForgetRequest,),
+    (Forgotten,),
     publishers=PUBLISHER,
 )
-FORGOTTEN: Final = Channel(
-    subject=subjects.forgotten("{voice}"),
-    name="forgottenVoices",
-    operation="followForgotten",
-    title="Forgotten voices",
-    tag=Tag.NAME,
-    messages=(Forgotten,),
+FORGOTTEN: Final = Event(
+    subjects.forgotten("{voice}"),
+    "forgottenVoices",
+    "followForgotten",
+    "Forgotten voices",
+    Tag.NAME,
+    (Forgotten,),
     headers=ForgottenHeaders,
-    subscribers=CLIENTS,
 )
-DEAD_LETTERS: Final = Channel(
-    subject=subjects.dead_letters("{kind}"),
-    name="deadLetters",
-    operation="watchDeadLetters",
-    title="Dead letters",
-    tag=Tag.OPERATE,
-    messages=(DeadLetter,),
+DEAD_LETTERS: Final = Event(
+    subjects.dead_letters("{kind}"),
+    "deadLetters",
+    "watchDeadLetters",
+    "Dead letters",
+    Tag.OPERATE,
+    (DeadLetter,),
     headers=CloudEventHeaders,
     subscribers=OPERATOR,
     stream="dead_letters",
 )
-REPLAY: Final = _request(
+REPLAY: Final = Channel(
     subjects.REPLAY,
-    "replay",
+    "replayRequests",
     "replayDeadLetters",
     "Replay dead letters",
     Tag.OPERATE,
-    messages=(ReplayRequest,),
-    replies=(Replayed,),
+    (ReplayRequest,),
+    (Replayed,),
     publishers=OPERATOR,
 )
-DELETE_LETTERS: Final = _request(
+DELETE_LETTERS: Final = Channel(
     subjects.DELETE_LETTERS,
-    "letterDeletion",
+    "letterDeletionRequests",
     "deleteDeadLetters",
     "Delete dead letters",
     Tag.OPERATE,
-    messages=(DeleteLettersRequest,),
-    replies=(LettersDeleted,),
+    (DeleteLettersRequest,),
+    (LettersDeleted,),
     publishers=OPERATOR,
 )
 ACCEPTED: Final[Mapping[Lane, Channel]] = {
@@ -385,30 +398,28 @@ ACCEPTED: Final[Mapping[Lane, Channel]] = {
         messages=(TASKS[lane],),
         headers=AcceptedHeaders,
         publishers=(),  # JetStream republishes tasks there
-        group=subjects.QUEUE_GROUP,
     )
     for lane in Lane
 }
 WINDOWS: Final = Channel(
-    subject=subjects.windows("{engine}"),
-    name="windowRequests",
-    operation="transcribeWindow",
-    title="Shared windows",
-    messages=(WindowRequest,),
+    subjects.windows("{engine}"),
+    "windowRequests",
+    "transcribeWindow",
+    "Shared windows",
+    Tag.INSIDE,
+    (WindowRequest,),
+    (WindowReply,),
     headers=InsideHeaders,
-    replies=(WindowReply,),
-    group=subjects.QUEUE_GROUP,
+    publishers=SERVICE,
 )
-NO_RESULTS: Final = Channel(subject=subjects.no_results("{task_id}"), name="noResults", stream="results")
-GRANTS: Final = Channel(subject=subjects.ready("{slots}", "{sequence}"), name="grants", stream="ready")
-REMOVED: Final = Channel(subject=subjects.REMOVED, name="removedTasks")
-POSITIONS: Final = Channel(subject=subjects.POSITIONS, name="positions")
-REMINDERS: Final = Channel(
-    subject=subjects.reminder("{user}", "{recording}", "{task_id}"), name="reminders", stream="retention"
-)
-DUE: Final = Channel(subject=subjects.due("{user}", "{recording}", "{task_id}"), name="due", stream="retention")
-LEASE: Final = Channel(subject="fleet.{key}", name="lease", publishers=())  # JetStream republishes the bucket there
-QUOTAS: Final = Channel(subject="quotas.{user}", name="quotas", publishers=())
+NO_RESULTS: Final = Internal(subjects.no_results("{task_id}"), "noResults", stream="results")
+GRANTS: Final = Internal(subjects.ready("{slots}", "{sequence}"), "grants", stream="ready")
+REMOVED: Final = Internal(subjects.REMOVED, "removedTasks")
+POSITIONS: Final = Internal(subjects.POSITIONS, "positions")
+REMINDERS: Final = Internal(subjects.reminder("{user}", "{recording}", "{task_id}"), "reminders", stream="retention")
+DUE: Final = Internal(subjects.due("{user}", "{recording}", "{task_id}"), "due", stream="retention")
+LEASE: Final = Internal("fleet.{key}", "lease", publishers=())  # JetStream republishes the bucket there
+QUOTAS: Final = Internal("quotas.{user}", "quotas", publishers=())
 
 CHANNELS: Final = (
     *TASK_QUEUES.values(),

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from natscribe.schemas.channels import FRAMES, TASK_QUEUES, Channel
+from natscribe.schemas.channels import FRAMES, TASK_QUEUES, Channel, Event
 from natscribe.schemas.enums import DescribedEnum
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.voices import VOICE_ID_PATTERN
@@ -19,7 +19,7 @@ BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
 _ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind": Kind}
-_SENT: Final = {channel.title: channel.meaning for channel in DOCUMENTED if channel.is_sent}
+_SENT: Final = {channel.title: channel.meaning for channel in DOCUMENTED if isinstance(channel, Event)}
 # FastStream neither subscribes to these nor publishes there: JetStream stores them, and workers read the streams.
 _STORED: Final = (*TASK_QUEUES.values(), FRAMES)
 
@@ -84,7 +84,7 @@ def _parameter(name: str, channel: Channel) -> Node:
 
 def _operation(channel: Channel, description: str) -> Node:
     node: Node = {
-        "action": "send" if channel.is_sent else "receive",
+        "action": "send" if isinstance(channel, Event) else "receive",
         "channel": {"$ref": f"#/channels/{channel.name}"},
         "title": channel.title,
         "summary": paragraphs(description)[0],

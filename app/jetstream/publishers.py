@@ -9,7 +9,7 @@ from faststream.nats import NatsBroker
 from faststream.nats.publisher.usecase import LogicPublisher
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas import channels, subjects
-from natscribe.schemas.channels import Channel
+from natscribe.schemas.channels import Channel, Event
 
 
 class Publishers:
@@ -37,8 +37,8 @@ def _declared(broker: NatsBroker, channel: Channel) -> LogicPublisher:
         timeout=REQUEST_TIMEOUT_S,
         title=channel.title,
         schema=reduce(or_, channel.messages) if channel.messages else None,
-        description=channel.meaning if channel.messages else None,
-        include_in_schema=channel.is_sent,
+        description=channel.meaning if isinstance(channel, Event) else None,
+        include_in_schema=isinstance(channel, Event),
     )
 
 

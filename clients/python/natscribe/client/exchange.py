@@ -22,7 +22,7 @@ from natscribe.client.errors import (
 from natscribe.client.tracing import publishing
 from natscribe.jetstream.cloud_events import JSON
 from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
-from natscribe.schemas import subjects
+from natscribe.schemas.channels import CHANNELS
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.kinds import Task
@@ -33,9 +33,7 @@ INCOMPATIBLE = "The service's reply does not fit this version of the contract: u
 NO_REPLY, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 PUBLISH_ATTEMPTS = 5  # of a task whose publish is not acknowledged
 RESEND_AFTER_S = 2.0  # the worker that received the request may be frozen: a copy may reach another worker
-REPEATABLE = {  # requests that may be processed several times: the reply to any copy is valid
-    *(subjects.STATUS, subjects.RESULT, subjects.LIST, subjects.TASK_QUEUES, subjects.CANCEL, subjects.VOICES)
-}
+REPEATABLE = {channel.subject for channel in CHANNELS if channel.repeatable}
 MAX_COPIES = 3
 MAX_COPIES_FOR_TEXT = 2  # a worker formats results one after the other, even for requests that timed out
 ELECTION_S = 2.0  # after this pause a cluster may have elected the next leader of the task stream

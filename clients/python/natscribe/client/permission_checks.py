@@ -13,6 +13,7 @@ from natscribe.client.errors import NotAllowedError
 from natscribe.client.permissions import Connection, permitted_users
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
+from natscribe.schemas.channels import CHANNELS
 from natscribe.schemas.quotas import QUOTA_KEYS
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.settings import Settings
@@ -71,18 +72,15 @@ def _probes(settings: Settings) -> list[_Probe]:
         *publish,
         *upload,
         _Probe("watch", f"$JS.API.STREAM.MSG.GET.{names.progress}", last_event),
-        _Probe("status", subjects.STATUS),
-        _Probe("result", subjects.RESULT),
-        _Probe("list", subjects.LIST),
-        _Probe("cancel", subjects.CANCEL),
-        _Probe("delete", subjects.DELETE),
-        _Probe("voices", subjects.VOICES),
-        _Probe("queue", subjects.TASK_QUEUES),
+        *(_Probe(_command(channel.subject), channel.subject) for channel in CHANNELS if channel.is_request_of_clients),
         _Probe("dead-letters list", f"$JS.API.STREAM.INFO.{names.dead_letters}", b""),
-        _Probe("dead-letters replay", subjects.REPLAY),
-        _Probe("dead-letters delete", subjects.DELETE_LETTERS),
         _Probe("quotas", f"{QUOTA_KEYS}{UNUSED_NAME}", b""),
     ]
+
+
+def _command(subject: str) -> str:
+    """Return the command that sends a request: `status` for `tasks.status`, `voices list` for `voices.list`."""
+    return subject.removeprefix("tasks.").replace("_", "-").replace(".", " ")
 
 
 async def _is_allowed(connection: Connection, probe: _Probe) -> bool:
