@@ -412,12 +412,16 @@ WINDOWS: Final = Channel(
     headers=InsideHeaders,
     publishers=SERVICE,
 )
-NO_RESULTS: Final = Internal(subjects.no_results("{task_id}"), "noResults", stream="results")
-GRANTS: Final = Internal(subjects.ready("{slots}", "{sequence}"), "grants", stream="ready")
+NO_RESULTS: Final = Internal(subjects.no_results("{task_id}"), "noResults", subscribers=(), stream="results")
+GRANTS: Final = Internal(subjects.ready("{slots}", "{sequence}"), "grants", subscribers=(), stream="ready")
 REMOVED: Final = Internal(subjects.REMOVED, "removedTasks")
 POSITIONS: Final = Internal(subjects.POSITIONS, "positions")
-REMINDERS: Final = Internal(subjects.reminder("{user}", "{recording}", "{task_id}"), "reminders", stream="retention")
-DUE: Final = Internal(subjects.due("{user}", "{recording}", "{task_id}"), "due", stream="retention")
+REMINDERS: Final = Internal(
+    subjects.reminder("{user}", "{recording}", "{task_id}"), "reminders", subscribers=(), stream="retention"
+)
+DUE: Final = Internal(
+    subjects.due("{user}", "{recording}", "{task_id}"), "due", publishers=(), subscribers=(), stream="retention"
+)
 LEASE: Final = Internal("fleet.{key}", "lease", publishers=())  # JetStream republishes the bucket there
 QUOTAS: Final = Internal("quotas.{user}", "quotas", publishers=())
 
