@@ -1,6 +1,7 @@
 """The AsyncAPI document: the registry of channels, with schemas, examples and the settings of JetStream."""
 
 import json
+from importlib.resources import files
 
 import yaml
 from faststream.specification import AsyncAPI
@@ -8,9 +9,8 @@ from faststream.specification.base import Specification
 
 from app.asyncapi import info, jetstream
 from app.asyncapi.channels import channels, descriptions, operations, parameters
-from app.asyncapi.messages import CORRELATIONS, MESSAGES, schemas
+from app.asyncapi.messages import MESSAGES, schemas
 from app.asyncapi.node import Node
-from app.asyncapi.servers import SECURITY_SCHEMES, SERVERS
 from app.settings import Settings
 
 
@@ -32,22 +32,20 @@ class Document(AsyncAPI):
             LookupError: The application lacks a channel of the registry, or has a channel that is not in the registry.
         """
         described = descriptions(self.brokers)
+        document: Node = yaml.safe_load(files(__package__).joinpath("fixed.yaml").read_text(encoding="utf-8"))
+        fixed = document.pop("components")
+        components = {
+            "messages": {message.name: message.node for message in MESSAGES},
+            "schemas": schemas(),
+            "parameters": parameters() | fixed.pop("parameters"),
+        }
         return _Completed(
-            {
-                "asyncapi": "3.0.0",
-                "id": "urn:natscribe:contract:v1",
-                "info": info.info(self.title, self.version, self.settings),
-                "defaultContentType": "application/json",
-                "servers": SERVERS,
+            document
+            | {
+                "info": document["info"] | info.info(self.title, self.version, self.settings),
                 "channels": channels(described, self.settings),
                 "operations": operations(described),
-                "components": {
-                    "messages": {message.name: message.node for message in MESSAGES},
-                    "schemas": schemas(),
-                    "parameters": parameters(),
-                    "correlationIds": CORRELATIONS,
-                    "securitySchemes": SECURITY_SCHEMES,
-                },
+                "components": components | fixed,
                 "x-nats": {"objectStoreBuckets": dict(jetstream.buckets(self.settings))},
             }
         )

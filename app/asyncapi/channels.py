@@ -15,7 +15,6 @@ from app.asyncapi.messages import DOCUMENTED, MessageDescription, paragraphs, re
 from app.asyncapi.node import Node
 from app.settings import Settings
 
-BINDING: Final = "0.1.0"  # the version of AsyncAPI's NATS binding
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
 _ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind": Kind}
@@ -92,7 +91,7 @@ def _operation(channel: Channel, description: str) -> Node:
         "messages": _of_channel(channel.name, requests_on(channel)),
     }
     if channel.group:
-        node["bindings"] = {"nats": {"queue": channel.group, "bindingVersion": BINDING}}
+        node["bindings"] = {"nats": {"queue": channel.group, "bindingVersion": "0.1.0"}}
     if channel.replies:
         node["reply"] = {
             "address": _REPLY_TO,
@@ -134,10 +133,6 @@ def parameters() -> Node:
         for name, enum in _ENUMS.items()
     }
     return enums | {
-        "engine": {
-            "description": "A hash of the settings on which the texts of a model depend, and of the service's version.",
-            "examples": ["3f9a0c17d2e4b586"],
-        },
         "task_id": {
             "description": f"The task id, chosen by its publisher; it matches `{TASK_ID_PATTERN}`.",
             "location": "$message.payload#/task_id",

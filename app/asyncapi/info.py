@@ -1,5 +1,6 @@
 """The description at the head of the AsyncAPI document, with the limits of this deployment."""
 
+from dataclasses import asdict
 from importlib.resources import files
 from string import Template
 from typing import Final
@@ -20,7 +21,6 @@ def info(title: str, version: str, settings: Settings) -> Node:
     return {
         "title": title,
         "version": version,
-        "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         "description": Template(text).substitute(_facts(settings)),
         "tags": [{"name": tag.value, "description": tag.meaning} for tag in Tag],
     }
@@ -30,13 +30,9 @@ def _facts(settings: Settings) -> dict[str, str]:
     names = settings.stream_names
     retention = {config.name: f"{(config.max_age or 0) / _DAY:g}" for config in streams.stream_configs(settings)}
     upload, recordings = _recordings(settings)
-    return {
+    return asdict(names) | {
         "put": upload,
         "recordings": recordings,
-        "progress": names.progress,
-        "segments": names.segments,
-        "speakers": names.speakers,
-        "results": names.results,
         "events": retention[names.progress],
         "kept": retention[names.results],
         "letters": retention[names.dead_letters],

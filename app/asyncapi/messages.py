@@ -23,22 +23,6 @@ from pydantic.json_schema import models_json_schema
 
 from app.asyncapi.node import Node
 
-CORRELATIONS: Final = {
-    "taskId": {"location": "$message.payload#/task_id", "description": "All messages about a task have its id."},
-    "frameId": {
-        "location": "$message.header#/Nats-Msg-Id",
-        "description": "The text before the last hyphen is the task id; the number after it is that of the frame.",
-    },
-    "voiceId": {
-        "location": "$message.payload#/voice",
-        "description": "The service generates the id of the voice; results have it beside the name.",
-    },
-    "requestId": {
-        "location": "$message.header#/correlation_id",
-        "description": "NATS delivers the reply to the inbox of the request; the reply repeats the header.",
-    },
-}
-
 
 @dataclass(frozen=True, slots=True)
 class MessageDescription:
