@@ -1,32 +1,31 @@
-"""The container: the only place that creates the components of a worker and connects them."""
+"""The container: the only place that creates the components of a worker that use NATS, and connects them."""
 
-import os
-import socket
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Final
-from uuid import uuid4
 
+from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from natscribe.jetstream import streams
-from opentelemetry.trace import TracerProvider
+from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from app.engines.cores import usable_cores, windows_at_once
 from app.engines.diarization.identity import embedding_network
-from app.engines.engine import Engine
-from app.engines.messages import Loaded
+from app.engines.model_loader import ModelLoader
 from app.engines.offered_models import offered_models
 from app.engines.whisper import bundled
 from app.engines.window_queue import WindowQueue
+from app.errors import TransientError
 from app.execution.beginning import Beginning
-from app.execution.delivery import Delivery
 from app.execution.heartbeat import Heartbeat
 from app.execution.settlement import Settlement
 from app.execution.telemetry import Telemetry
-from app.jetstream import connection
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.lease import Lease, QueueReport, Report
 from app.jetstream.publishers import Publishers
@@ -44,7 +43,7 @@ from app.queue.quotas import Quotas
 from app.queue.registration import Registration
 from app.queue.scheduler import Scheduler
 from app.queue.task_messages import TaskMessages
-from app.queue.task_slots import TaskSlots
+from app.queue.task_slots import TaskSlots, task_slots
 from app.recordings.stores import make_recording_store
 from app.redis_store import cache
 from app.redis_store.chunks import ChunkStore
@@ -73,16 +72,6 @@ from app.telemetry.metrics import Meter
 from app.voices.identification import Identification
 from app.voices.store import VoiceStore
 from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing
-from handlers.channels import subscribe
-from handlers.task_middlewares import (
-    AttemptMiddleware,
-    DeliveryMiddleware,
-    HeartbeatMiddleware,
-    SettlementMiddleware,
-    SharingMiddleware,
-    TelemetryMiddleware,
-)
-from handlers.tasks import subscribe_to_grants
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 
@@ -95,58 +84,59 @@ def live_tasks_at_once(setting: int) -> int:
     return setting or min(max(int(4 * usable_cores()), 1), MOST_LIVE_STREAMS)
 
 
+@dataclass(eq=False)
 class Container:
-    """Creates and holds the components of one worker: `__init__` those that work without NATS, `connect` the rest."""
+    """Creates and holds the components of one worker, once it is connected to NATS."""
 
-    def __init__(self, settings: Settings, engine: Engine, *, traces: TracerProvider) -> None:
-        """Create the components that work without NATS."""
-        self.settings = settings
-        self.engine = engine
-        self.last_loaded: Loaded | None = None  # the model; None: the last attempt to load it has failed
-        self.names = settings.stream_names
-        self.worker_name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
-        self.tracer = traces.get_tracer("natscribe")
-        self.meter = Meter()
-        self.projection = RedisProjection(
-            Redis.from_url(settings.redis_url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S)
-        )
-        self.redis_of_cache = cache.connected(settings.redis_url)
-        self.connection = ConnectionMonitor()
-        self.broker = connection.broker(settings, self.connection, traces=traces)
-        self.publishers = Publishers(self.broker)
-        self.shared_windows = subscribe(self.broker, settings)
-        self.slots = TaskSlots(self.names, (), self.connection.restored)  # `connect` adds them
+    worker_name: str
+    settings: Settings
+    nats: Client
+    models: ModelLoader
+    connection: ConnectionMonitor
+    publishers: Publishers
+    shared_windows: LogicSubscriber[Msg]  # receives windows of other workers while it is started
+    meter: Meter
+    tracer: Tracer
 
-    @property
-    def model(self) -> Loaded | None:
-        """The model that is loaded, or was until a cancellation killed its process; it is then loaded again."""
-        return self.engine.loaded or self.last_loaded
-
-    def connect(self, nats: Client, *, ack_wait: float) -> None:
-        """Create the components that use NATS.
-
-        `ack_wait`: JetStream redelivers a task this many seconds after the last heartbeat of its worker.
-        """
-        self.nats = nats
-        self.log = TaskLog(nats, self.publishers, self.names, self.worker_name)
-        self.results = ResultStore(nats, self.log)
-        self.dead_letters = DeadLetterStore(nats, self.publishers.dead_letters, self.log, self.names, self.meter)
-        self.reminders = Reminders(nats, self.publishers.reminders, self.names)
-        self.replayer = Replayer(nats, self.publishers.tasks, self.dead_letters, self.log, self.names)
+    def __post_init__(self) -> None:
+        self.names, self.engine = self.settings.stream_names, self.models.engine
+        url, timeout = self.settings.redis_url, REDIS_TIMEOUT_S
+        redis = Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+        self.projection = RedisProjection(redis)
+        self.redis_of_cache = cache.connected(self.settings.redis_url)
+        self.lease = Lease(self.nats, self.settings.stem, self.worker_name, on_report=self._adopt)
+        self.stream_guard = StreamGuard(self.nats, self.settings, self.meter, self.lease)
+        self.log = TaskLog(self.nats, self.publishers, self.names, self.worker_name)
+        self.results = ResultStore(self.nats, self.log)
+        self.dead_letters = DeadLetterStore(self.nats, self.publishers.dead_letters, self.log, self.names, self.meter)
+        self.reminders = Reminders(self.nats, self.publishers.reminders, self.names)
+        self.replayer = Replayer(self.nats, self.publishers.tasks, self.dead_letters, self.log, self.names)
         self._make_queue()
         self._make_speech()
-        self._make_execution(ack_wait)
+        self._make_execution()
         self._make_retention()
         self._make_requests()
         self._make_operations()
 
-    def join_fleet(self, nats: Client) -> None:
-        """Create the lease and the stream guard; to be called before `connect`.
+    def close_with(self, closing: AsyncExitStack) -> None:
+        """Let `closing` close the components."""
+        for component in (self.projection.close, self.redis_of_cache.aclose, self.lease.release):
+            closing.push_async_callback(component)
+        closing.callback(self.result_writer.close)
+        closing.push_async_callback(self.worker_report.close)
+        closing.push_async_callback(self.windows.close)
 
-        The worker that holds the lease does the work that is done once for all workers.
+    async def start_guard(self) -> float:
+        """Wait until all streams, consumers and buckets exist; return the acknowledgement timeout of the task queues.
+
+        If a worker sends no heartbeat for this number of seconds, JetStream redelivers its task.
         """
-        self.lease = Lease(nats, self.settings.stem, self.worker_name, on_report=self._adopt)
-        self.stream_guard = StreamGuard(nats, self.settings, self.meter, self.lease)
+        state, new = await self.stream_guard.start()
+        if self.names.progress_projection in new:
+            with suppress(TransientError):  # the new consumer projects everything anyway
+                await self.projection.mark()
+        self.projection.stream_created_at = state.progress_created_at or ""
+        return state.ack_wait
 
     def _queue_report(self) -> QueueReport:
         return self.lease.holder.queues if self.lease.holder is not None else QueueReport()
@@ -157,14 +147,13 @@ class Container:
 
     def _make_queue(self) -> None:
         self.messages = TaskMessages(self.nats, self.publishers.removed, self.names)
+        self.read_grant = GrantReader(self.messages)
+        live_tasks = live_tasks_at_once(self.settings.live_streams)
+        self.slots = TaskSlots(self.names, task_slots(live_tasks), self.connection.restored)
         self.queues = QueueReader(self.nats, self.names, self.messages, lambda: self._queue_report().scheduled)
         self.positions = Positions(self.publishers.positions, self.messages)
         self.registration = Registration(
-            self.log,
-            self.messages,
-            self.positions,
-            max_attempts=self.settings.max_attempts,
-            delete_keys=self.projection.delete,
+            self.log, self.messages, self.positions, self.settings.max_attempts, self.projection.delete
         )
         self.task_index = QueueIndex(self.nats, self.names, self.messages, key=lambda message: message.task_id)
         self.find_task = partial(find_task, self.log, self.task_index, self.registration)
@@ -182,9 +171,9 @@ class Container:
         )
         self.quotas.changed = self.scheduler.reconsider
 
-    def _make_execution(self, ack_wait: float) -> None:
+    def _make_execution(self) -> None:
         settings = self.settings
-        settlement = Settlement(
+        self.settlement = Settlement(
             self.log,
             self.messages,
             self.dead_letters,
@@ -193,21 +182,11 @@ class Container:
             max_attempts=settings.max_attempts,
             retry_delay=settings.task_retry_delay,
         )
-        beginning = Beginning(
+        self.beginning = Beginning(
             self.registration, self.log, self.results, self.connection, meter=self.meter, tracer=self.tracer
         )
-        self.task_middlewares = (
-            partial(DeliveryMiddleware, partial(Delivery.of, settings=settings, ack_wait=ack_wait)),
-            partial(TelemetryMiddleware, Telemetry(self.worker_name, self.meter)),
-            partial(SharingMiddleware, self.sharing),
-            partial(SettlementMiddleware, settlement),
-            partial(HeartbeatMiddleware, Heartbeat(self.nats, self.meter, settings.task_timeout)),
-            partial(AttemptMiddleware, beginning),
-        )
-        live_tasks = live_tasks_at_once(settings.live_streams)
-        read = GrantReader(self.messages)
-        slots = subscribe_to_grants(self.broker, read, self.names, self.task_middlewares, live_tasks=live_tasks)
-        self.slots = TaskSlots(self.names, slots, self.connection.restored)
+        self.telemetry = Telemetry(self.worker_name, self.meter)
+        self.heartbeat = Heartbeat(self.nats, self.meter, settings.task_timeout)
 
     def _make_speech(self) -> None:
         self.recordings = make_recording_store(self.settings, self.nats)
@@ -221,20 +200,11 @@ class Container:
         self.voice_store = VoiceStore(self.nats)
         self.identification = Identification(self.voice_store, self.settings)
         self.diarizer = Diarizer(
-            self.recordings,
-            self.engine,
-            self.cache,
-            ChunkStore(self.redis_of_cache),
-            identification=self.identification,
+            self.recordings, self.engine, self.cache, ChunkStore(self.redis_of_cache), self.identification
         )
+        transcripts, threads = TranscriptCache(self.cache), self.settings.engine_threads
         self.transcriber = Transcriber(
-            self.recordings,
-            self.engine,
-            TranscriptCache(self.cache),
-            self.diarizer,
-            windows=self.windows,
-            sharing=self.sharing,
-            engine_threads=self.settings.engine_threads,
+            self.recordings, self.engine, transcripts, self.diarizer, self.windows, self.sharing, threads
         )
         self.live_transcriber = LiveTranscriber(
             self.nats,
@@ -259,26 +229,15 @@ class Container:
             cache=self.cache,
             erase_frames=self.erase_frames,
         )
+        audio_ttl = self.settings.audio_erased_after_s
         self.retention = Schedule(
-            self.nats,
-            self.names,
-            self.log,
-            messages=self.messages,
-            reminders=self.reminders,
-            erasure=self.erasure,
-            audio_ttl=self.settings.audio_erased_after_s,
-            meter=self.meter,
+            self.nats, self.names, self.log, self.messages, self.reminders, self.erasure, audio_ttl, self.meter
         )
 
     def _make_requests(self) -> None:
         self.result_writer = ResultWriter(self.results, self.voice_store, self.meter, max_payload=self.nats.max_payload)
         self.tasks = TaskRequests(
-            self.log,
-            self.result_writer,
-            self.positions,
-            messages=self.messages,
-            erasure=self.erasure,
-            find=self.find_task,
+            self.log, self.result_writer, self.positions, self.messages, self.erasure, self.find_task
         )
         self.voices = VoiceRequests(
             nats=self.nats,
@@ -306,7 +265,7 @@ class Container:
             self.worker_name,
             self.settings.audio_store,
             problems=lambda: [*self.stream_guard.problems, *self.quotas.problems],
-            model=lambda: self.model,
+            model=lambda: self.models.model,
             offered=lambda: {*offered_models(*models), *bundled.NAMES},
             recordings=self.recordings,
             projection=self.projection,
@@ -314,12 +273,7 @@ class Container:
         )
         after = timedelta(seconds=streams.TASK_TTL_S)
         late_frames = LateFrames(
-            self.nats,
-            self.names,
-            self.log,
-            find=self.task_index.find,
-            erase_frames=self.erase_frames,
-            confirm=self.lease.confirm,
+            self.nats, self.names, self.log, self.task_index.find, self.erase_frames, self.lease.confirm
         )
         self.maintenance = Maintenance(
             self.nats,

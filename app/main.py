@@ -2,11 +2,14 @@
 
 import asyncio
 import gc
+import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
+from uuid import uuid4
 
 import structlog
 from faststream.asgi import AsgiFastStream, AsgiResponse
@@ -24,17 +27,22 @@ from app.asyncapi import Document
 from app.cancellation import cancel_all
 from app.container import Container
 from app.engines.engine import Engine
+from app.engines.model_loader import ModelLoader
 from app.engines.process.engine_processes import EngineProcesses
-from app.errors import TaskError, TransientError
 from app.http_host import is_misdirected
 from app.jetstream import connection
+from app.jetstream.connection_monitor import ConnectionMonitor
+from app.jetstream.publishers import Publishers
 from app.operations import health
 from app.redis_store import projection_feed
 from app.settings import VERSION, Settings
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
-from app.telemetry.metrics import metrics_route
+from app.telemetry.metrics import Meter, metrics_route
 from app.temporary import remove_stale_files
+from handlers.channels import HANDLERS, subscribe
+from handlers.dependencies import provide
+from handlers.tasks import subscribe_to_grants
 
 HEALTH_PATHS = ("/health/live", "/health/ready", "/health/startup")
 LOAD_MODEL_EVERY_S = 30.0  # how often the worker checks whether a model is loaded
@@ -55,15 +63,36 @@ class _Application(AsgiFastStream):
             await super().__call__(scope, receive, send)
 
 
+class NotStartedError(Exception):
+    """A worker has no components before its start."""
+
+
 class Worker:
     """A worker of the service: its start, its shutdown and its HTTP routes."""
 
     def __init__(self, settings: Settings, engine: Engine, traces: TracerProvider = tracing.OFF) -> None:
         self.settings = settings
+        self._name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:4]}"
         self._traces = traces
-        self.container = Container(settings, engine, traces=traces)
-        self.broker = self.container.broker
+        self._models = ModelLoader(engine)
+        self._meter = Meter()
+        self._connection = ConnectionMonitor()
+        self._container: Container | None = None
+        self.broker = connection.broker(settings, self._connection, traces=traces)
+        self._publishers = Publishers(self.broker)
+        self._shared_windows = subscribe(self.broker, settings)
         self.app: AsgiFastStream = self._application()
+
+    @property
+    def container(self) -> Container:
+        """The components of the worker.
+
+        Raises:
+            NotStartedError: The worker is not connected to NATS yet.
+        """
+        if self._container is None:
+            raise NotStartedError
+        return self._container
 
     def _application(self) -> AsgiFastStream:
         specification = Document(VERSION, self.settings)
@@ -75,10 +104,10 @@ class Worker:
             specification=specification,
             asgi_routes=[
                 *docs_page.routes(specification),
-                ("/metrics", metrics_route(self.container.meter)),
+                ("/metrics", metrics_route(self._meter)),
                 ("/health/live", health.route()),
                 ("/health/ready", health.route(**self._needs())),
-                ("/health/startup", health.route(model=self._model_available)),
+                ("/health/startup", health.route(model=lambda: self._models.model is not None)),
                 ("/health", health.route(HEALTH_PATHS, **self._needs())),
             ],
             logger=log,
@@ -89,114 +118,90 @@ class Worker:
         return {
             "nats": partial(health.nats_responds, self.broker, self.settings),
             "consumers": lambda: self.container.stream_guard.are_streams_whole,
-            "redis": self.container.projection.reachable,
+            "redis": lambda: self.container.projection.reachable(),  # noqa: PLW0108 -- the container comes later
             "task_consumer": lambda: self.container.slots.running,
         }
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[None]:
         logs.adopt_libraries()
-        log.info("worker_configured", worker=self.container.worker_name, **logs.summary(self.settings))
+        log.info("worker_configured", worker=self._name, **logs.summary(self.settings))
         try:
-            async with self._opened():
-                yield
+            async with AsyncExitStack() as closing:
+                await self._start(closing)
+                try:
+                    yield
+                except NatsError as error:
+                    if not self._connection.may_close:
+                        raise
+                    log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
         except connection.StartError as error:
             logs.end_with_start_error(str(error))
             raise
 
-    @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[None]:
+    async def _start(self, closing: AsyncExitStack) -> None:
+        """Connect to NATS, create the container, and start the background work; `closing` ends and closes all of it."""
         gc.set_threshold(*GC_THRESHOLDS)
         await asyncio.to_thread(remove_stale_files)
-        container = self.container
-        async with AsyncExitStack() as closing:
-            closing.push_async_callback(asyncio.to_thread, tracing.flush, self._traces)
-            closing.push_async_callback(container.projection.close)
-            closing.push_async_callback(container.redis_of_cache.aclose)
-            closing.push_async_callback(container.engine.close)
-            async with connection.stop_on_refusal(container.connection, self.settings):
-                nats = await connection.connect(self.broker, self.settings)
-                closing.push_async_callback(close, nats)
-                closing.callback(container.connection.expect_close)
-                container.join_fleet(nats)
-                closing.push_async_callback(container.lease.release)
-                ack_wait = await connection.retry_until_available(self._start_guard)
-            container.connection.connected(self.broker)
-            container.connect(nats, ack_wait=ack_wait)
-            closing.callback(container.result_writer.close)
-            closing.push_async_callback(container.worker_report.close)
-            for name, part in vars(container).items():  # for handlers and middlewares
-                self.app.context.set_global(name, part)
-            closing.push_async_callback(container.windows.close)
-            for work in self._background(nats):
-                closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
-            with suppress(NatsError):  # until they can be read, the settings apply to all users
-                await container.quotas.read()
-            self._fleet_duties = asyncio.create_task(container.maintenance.run_for_fleet())
-            closing.push_async_callback(cancel_all, [self._fleet_duties])
-            try:
-                yield
-            except NatsError as error:
-                if not container.connection.may_close:
-                    raise
-                log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
+        closing.push_async_callback(asyncio.to_thread, tracing.flush, self._traces)
+        closing.push_async_callback(self._models.engine.close)
+        async with connection.stop_on_refusal(self._connection, self.settings):
+            nats = await connection.connect(self.broker, self.settings)
+            closing.push_async_callback(close, nats)
+            closing.callback(self._connection.expect_close)
+            container = self._container = self._make_container(nats)
+            container.close_with(closing)
+            ack_wait = await connection.retry_until_available(container.start_guard)
+        self._connection.connected(self.broker)
+        provide(self.broker, container, HANDLERS)
+        subscribe_to_grants(self.broker, container, ack_wait=ack_wait)
+        for work in self._background(container):
+            closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
+        with suppress(NatsError):  # until they can be read, the settings apply to all users
+            await container.quotas.read()
+        self._fleet_duties = asyncio.create_task(container.maintenance.run_for_fleet())
+        closing.push_async_callback(cancel_all, [self._fleet_duties])
 
-    def _background(self, nats: Client) -> Iterator[Coroutine[object, None, None]]:
-        container = self.container
+    def _make_container(self, nats: Client) -> Container:
+        return Container(
+            self._name,
+            self.settings,
+            nats,
+            self._models,
+            self._connection,
+            self._publishers,
+            self._shared_windows,
+            self._meter,
+            self._traces.get_tracer("natscribe"),
+        )
+
+    def _background(self, container: Container) -> Iterator[Coroutine[object, None, None]]:
         share = container.sharing.update_subscription
         yield run_forever("model_loading", self._load_model, every_s=LOAD_MODEL_EVERY_S)
         yield container.maintenance.run()
-        yield projection_feed.run(nats, container.names, container.projection)
+        yield projection_feed.run(container.nats, container.names, container.projection)
         yield container.registration.run()
         yield container.quotas.run()
         yield container.retention.run()
         yield run_forever("work_sharing", share, every_s=0, retry_after_s=LOAD_MODEL_EVERY_S)
 
-    async def _start_guard(self) -> float:
-        """Wait until all streams, consumers and buckets exist; return the acknowledgement timeout of the task queues.
-
-        If a worker sends no heartbeat for this number of seconds, JetStream redelivers its task.
-        """
-        projection = self.container.projection
-        state, new = await self.container.stream_guard.start()
-        if self.container.names.progress_projection in new:
-            with suppress(TransientError):  # the new consumer projects everything anyway
-                await projection.mark()
-        projection.stream_created_at = state.progress_created_at or ""
-        return state.ack_wait
+    async def _load_model(self) -> None:
+        if not self.container.slots.busy:
+            await self._models.load()
 
     async def _start_consumers(self) -> None:
-        nats = await self.broker.connect()
+        nats, slots = self.container.nats, self.container.slots
         # A reply shows that the server has received all subscriptions.
         await connection.retry_until_available(partial(nats.jetstream().stream_info, self.container.names.tasks))
-        watching = run_forever("task_slots", partial(self.container.slots.run, nats), every_s=0)
-        self._watching_slots = asyncio.create_task(watching)
+        self._watching_slots = asyncio.create_task(run_forever("task_slots", partial(slots.run, nats), every_s=0))
 
     async def _stop(self) -> None:
-        self.container.connection.expect_close()
+        self._connection.expect_close()
         self.container.sharing.stop_sharing()
         await asyncio.gather(
             cancel_all([self._fleet_duties, self._watching_slots]),  # another worker continues at once
             self.container.slots.stop(grace=self.settings.task_grace),
         )
-
-    async def _load_model(self) -> None:
-        """Load the model if none is loaded: at the start, or after a cancellation that has killed the engine."""
-        slots, engine = self.container.slots, self.container.engine
-        if engine.loaded or slots.busy:
-            return
-        try:
-            await engine.load()
-            self.container.last_loaded = engine.loaded or self.container.last_loaded
-            if engine.loaded is not None:
-                log.info("model_loaded", model=engine.loaded.model.name, fingerprint=engine.loaded.fingerprint)
-        except TaskError as error:
-            self.container.last_loaded = None
-            log.error("model_load_failed", error=error.detail.message)  # noqa: TRY400 -- the message is for operators, and needs no traceback
-
-    def _model_available(self) -> bool:
-        """Return whether a model is loaded, or will be loaded again after a task whose engine was killed."""
-        return self.container.model is not None
 
 
 def _read_settings() -> Settings:

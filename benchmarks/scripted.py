@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import cast
 
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Model
@@ -11,6 +12,7 @@ from natscribe.schemas.wire import Model
 from app.engines.messages import Job, Loaded, Reply
 from app.main import Worker
 from app.settings import Settings
+from app.speech.transcriber import Transcriber
 from app.telemetry import logs
 from app.updates import Append, Checkpoint
 
@@ -68,6 +70,6 @@ def scripted_worker(seconds: float) -> Worker:
 
     @worker.app.on_startup
     async def replace() -> None:
-        worker.app.context.set_global("transcriber", ScriptedTranscriber(seconds))
+        worker.container.transcriber = cast("Transcriber", ScriptedTranscriber(seconds))
 
     return worker

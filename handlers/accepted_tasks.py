@@ -1,22 +1,19 @@
 """Handles `accepted.tasks.*`, on which the task stream republishes each task that it has stored."""
 
-from typing import Annotated
-
-from faststream import StreamMessage
 from faststream.nats import NatsRoute
-from nats.aio.msg import Msg
+from faststream.nats.annotations import NatsMessage
 from natscribe.schemas.channels import ACCEPTED
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Task
 
 from app.queue.registration import Announcement, Registration
-from handlers.dependencies import FromContext
+from handlers.dependencies import part
 
 
 async def accept(
     task: Task,
-    message: Annotated[StreamMessage[Msg], FromContext()],  # `Header()` would read each header in a thread
-    registration: Annotated[Registration, FromContext()],
+    message: NatsMessage,
+    registration: Registration = part(lambda worker: worker.registration),
 ) -> None:
     """Register a stored task: append `queued` or `scheduled` to its log, unless a worker has already started it.
 

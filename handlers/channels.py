@@ -5,6 +5,8 @@ broker of its own, may run in one process. So modules list their handlers as `Na
 creates routers of its own.
 """
 
+from collections.abc import Callable
+
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
@@ -12,10 +14,15 @@ from natscribe.schemas import channels, subjects
 
 from app.settings import Settings
 from app.work_sharing.sharing import engine_hash
-from handlers import accepted_tasks, dead_letters, replies, requests, voices
+from handlers import accepted_tasks, dead_letters, replies, requests, tasks, voices
 from handlers.windows import transcribe_window
 
 REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
+HANDLERS: tuple[Callable[..., object], ...] = (  # `...`: handlers differ in their parameters
+    *tasks.HANDLERS.values(),
+    transcribe_window,
+    *(route.call for route in (*REQUESTS, *accepted_tasks.ROUTES)),
+)
 
 
 def subscribe(broker: NatsBroker, settings: Settings) -> LogicSubscriber[Msg]:

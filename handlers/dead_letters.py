@@ -1,17 +1,15 @@
 """Handles requests to replay or delete dead letters, i.e. stored task messages that failed permanently."""
 
-from typing import Annotated
-
 from natscribe.schemas import channels
 from natscribe.schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
-from handlers.dependencies import FromContext
+from handlers.dependencies import part
 from handlers.replies import request_route
 
 
-async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromContext()]) -> Replayed:
+async def replay(request: ReplayRequest, replayer: Replayer = part(lambda worker: worker.replayer)) -> Replayed:
     """Queue the tasks of dead letters again; a task id, a kind or an error code selects the dead letters.
 
     Tasks that ended as `failed` are queued under their own id, and start from the beginning. If the stored message of a
@@ -21,7 +19,7 @@ async def replay(request: ReplayRequest, replayer: Annotated[Replayer, FromConte
 
 
 async def delete(
-    request: DeleteLettersRequest, dead_letters: Annotated[DeadLetterStore, FromContext()]
+    request: DeleteLettersRequest, dead_letters: DeadLetterStore = part(lambda worker: worker.dead_letters)
 ) -> LettersDeleted:
     """Delete dead letters, which a task id, a kind or an error code selects.
 

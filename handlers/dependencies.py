@@ -1,28 +1,64 @@
-"""Injects objects from FastStream's context into handlers: services of the worker, and the delivery of a task."""
+"""Typed dependencies of handlers: FastStream passes components of the worker to them."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
+from inspect import signature
+from typing import Any, TypeVar, cast, get_type_hints
 
-from fast_depends.library import CustomField
+from fast_depends.dependencies import Dependant
+from faststream import Depends
+from faststream.nats import NatsBroker
+
+from app.container import Container
+
+T = TypeVar("T")
 
 
-class FromContext(CustomField):
-    """Marks a handler's parameter whose value is the entry of FastStream's context with the parameter's name.
+def depends(dependency: Callable[[], Awaitable[T]]) -> T:
+    """Return FastStream's `Depends` as the default value of a handler's parameter, with the type that it provides."""
+    return cast("T", Depends(dependency, cast=False, cast_result=False))
 
-    This class replaces FastStream's own `Context()`, which looks up each parameter in a separate thread. The threads
-    add 2 ms to the start of each task (7.6 ms instead of 5.4 ms). A look-up in a coroutine needs no thread.
+
+async def worker() -> object:
+    """Return the container of the worker; `provide` replaces this dependency."""
+    raise LookupError
+
+
+class Part(Dependant):
+    """A dependency of a handler, as `Depends` returns it: a component that `read` takes from a container."""
+
+    def __init__(self, read: Callable[[Container], object]) -> None:
+        async def component(container: Any = depends(worker)) -> object:  # a coroutine: others run in a thread
+            return read(container)
+
+        super().__init__(component, use_cache=False, cast=False, cast_result=False)
+        self.read = read
+
+
+def part(read: Callable[[Container], T]) -> T:
+    """Return the default value of a handler's parameter; the handler gets the component that `read` returns instead.
+
+    mypy compares the type of the parameter with that of the component.
+    """
+    return cast("T", Part(read))
+
+
+def provide(broker: NatsBroker, container: Container, handlers: Iterable[Callable[..., object]]) -> None:
+    """Let FastStream pass components of `container` to `handlers`, which are subscribed on `broker`.
+
+    Raises:
+        AttributeError: The container lacks a component.
+        TypeError: A component is not of its parameter's type.
     """
 
-    def __init__(self) -> None:
-        super().__init__(cast=False)
+    async def of_worker() -> object:
+        return container
 
-    async def use(self, /, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # FastStream awaits it
-        """Return the handler's keyword arguments, together with the entry of the context that this parameter names.
-
-        Raises:
-            LookupError: The context has no entry with this name.
-        """
-        name = self.param_name or ""
-        value = kwargs["context__"].get(name)
-        if value is None:
-            raise LookupError(name)
-        return kwargs | {name: value}
+    broker.provider.override(worker, of_worker)
+    for handler in handlers:
+        kinds = get_type_hints(handler)
+        for name, parameter in signature(handler).parameters.items():
+            if isinstance(parameter.default, Part):
+                component = parameter.default.read(container)
+                if not isinstance(component, kinds[name]):
+                    message = f"{handler.__qualname__}: `{name}` is no {kinds[name]}, but a {type(component)}."
+                    raise TypeError(message)

@@ -1,7 +1,5 @@
 """Handles requests of clients about a task, all tasks of a user, the task queues or the workers."""
 
-from typing import Annotated
-
 from faststream.nats import NatsResponse
 from natscribe.schemas import channels
 from natscribe.schemas.kinds import Result
@@ -15,16 +13,18 @@ from app.requests.task_queues import QueueOverviews
 from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
 from app.requests.worker_report import WorkerReport
-from handlers.dependencies import FromContext
+from handlers.dependencies import part
 from handlers.replies import request_route
 
 
-async def status(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
+async def status(request: TaskRequest, tasks: TaskRequests = part(lambda worker: worker.tasks)) -> TaskStatus:
     """Reply with the status of a task: its state, progress and times."""
     return await tasks.status(request.task_id)
 
 
-async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromContext()]) -> Result | NatsResponse:
+async def result(
+    request: ResultRequest, tasks: TaskRequests = part(lambda worker: worker.tasks)
+) -> Result | NatsResponse:
     """Reply with the result of a task, in the requested format.
 
     The header `content-type` says what the reply contains. With `application/json` it is the result or `{error: ...}`;
@@ -38,7 +38,7 @@ async def result(request: ResultRequest, tasks: Annotated[TaskRequests, FromCont
     return result
 
 
-async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromContext()]) -> TaskPage:
+async def list_tasks(request: ListRequest, task_list: TaskList = part(lambda worker: worker.task_list)) -> TaskPage:
     """Reply with a page of tasks, the newest first.
 
     The request is an object; `{}` requests the tasks of all users in all states. The tasks are read from Redis, which
@@ -50,7 +50,9 @@ async def list_tasks(request: ListRequest, task_list: Annotated[TaskList, FromCo
     return await task_list.page(request)
 
 
-async def queue(request: QueueRequest, task_queues: Annotated[QueueOverviews, FromContext()]) -> QueueOverview:
+async def queue(
+    request: QueueRequest, task_queues: QueueOverviews = part(lambda worker: worker.task_queues)
+) -> QueueOverview:
     """Reply with the number of tasks that wait and run in each task queue.
 
     The request is an object without fields, `{}`. The reply has the nine task queues, from high to low priority, and
@@ -60,7 +62,9 @@ async def queue(request: QueueRequest, task_queues: Annotated[QueueOverviews, Fr
     return await task_queues.read()
 
 
-async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport, FromContext()]) -> WorkerInfo:
+async def worker(
+    request: WorkersRequest, worker_report: WorkerReport = part(lambda worker: worker.worker_report)
+) -> WorkerInfo:
     """Reply with the version, the model and the health of this worker.
 
     The request is an object without fields, `{}`. Each worker replies: subscribe to an inbox, publish the request with
@@ -70,7 +74,7 @@ async def worker(request: WorkersRequest, worker_report: Annotated[WorkerReport,
     return await worker_report.read()
 
 
-async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContext()]) -> TaskStatus:
+async def cancel(request: TaskRequest, tasks: TaskRequests = part(lambda worker: worker.tasks)) -> TaskStatus:
     """Cancel a task that is queued or running.
 
     The reply is the new status of the task; a task that has already ended does not change.
@@ -80,8 +84,8 @@ async def cancel(request: TaskRequest, tasks: Annotated[TaskRequests, FromContex
 
 async def delete(
     request: TaskRequest | UserRequest,
-    tasks: Annotated[TaskRequests, FromContext()],
-    users: Annotated[UserErasure, FromContext()],
+    tasks: TaskRequests = part(lambda worker: worker.tasks),
+    users: UserErasure = part(lambda worker: worker.users),
 ) -> Deleted:
     """Delete all data of a task, or of all tasks of a user.
 

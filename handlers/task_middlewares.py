@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from nats.aio.msg import Msg
 
 from app.cancellation import despite_cancellation
+from app.container import Container
+from app.execution.attempt import TaskAttempt
 from app.execution.beginning import Beginning
 from app.execution.delivery import Delivery
 from app.execution.heartbeat import Heartbeat
@@ -19,6 +23,14 @@ from app.work_sharing.sharing import WorkSharing
 Component = TypeVar("Component")
 Next = Callable[[StreamMessage[Msg]], Awaitable[Any]]  # `Any`: what the handler returns
 
+_delivery: ContextVar[Delivery] = ContextVar("delivery")  # that FastStream processes
+_attempt: ContextVar[TaskAttempt] = ContextVar("attempt")  # which it started
+
+
+async def current_attempt() -> TaskAttempt:
+    """Return the attempt at the task that FastStream passes to a handler."""
+    return _attempt.get()
+
 
 class TaskMiddleware(BaseMiddleware[Any, Any], Generic[Component]):  # `Any`: FastStream's type parameters
     """A middleware that a component of the worker does the work for."""
@@ -27,19 +39,15 @@ class TaskMiddleware(BaseMiddleware[Any, Any], Generic[Component]):  # `Any`: Fa
         super().__init__(grant, context=context)
         self._component = component
 
-    @property
-    def _delivery(self) -> Delivery:
-        return cast("Delivery", self.context.get("delivery"))
-
 
 class DeliveryMiddleware(TaskMiddleware[Callable[[GrantedTask], Delivery]]):
-    """Puts the delivery of the task into FastStream's context, for the other middlewares."""
+    """Creates the delivery of the task, for the other middlewares."""
 
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Msg]) -> None:
-        """Call the handler with the delivery in the context."""
+        """Call the handler with the delivery."""
         granted = cast("GrantedTask", msg)  # the subscriber's parser has made it
-        with self.context.scope("delivery", self._component(granted)):
-            await call_next(msg)
+        _delivery.set(self._component(granted))
+        await call_next(msg)
 
 
 class TelemetryMiddleware(TaskMiddleware[Telemetry]):
@@ -47,9 +55,9 @@ class TelemetryMiddleware(TaskMiddleware[Telemetry]):
 
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Msg]) -> None:
         """Call the handler, and report the outcome that the settlement returns."""
-        with self._component.during(self._delivery):
+        with self._component.during(_delivery.get()):
             outcome: DeliveryOutcome = await call_next(msg)
-            self._component.report(self._delivery, outcome)
+            self._component.report(_delivery.get(), outcome)
 
 
 class SharingMiddleware(TaskMiddleware[WorkSharing]):
@@ -70,10 +78,10 @@ class SettlementMiddleware(TaskMiddleware[Settlement]):
         try:
             await call_next(msg)
         except asyncio.CancelledError:  # by the task slot, when the worker stops
-            return await despite_cancellation(self._component.release(self._delivery))
+            return await despite_cancellation(self._component.release(_delivery.get()))
         except Exception as error:  # noqa: BLE001 -- whatever the error, the message must be settled
-            return await self._component.settle(self._delivery, error)
-        return await self._component.settle(self._delivery)
+            return await self._component.settle(_delivery.get(), error)
+        return await self._component.settle(_delivery.get())
 
 
 class HeartbeatMiddleware(TaskMiddleware[Heartbeat]):
@@ -81,7 +89,7 @@ class HeartbeatMiddleware(TaskMiddleware[Heartbeat]):
 
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Msg]) -> None:
         """Call the handler with heartbeats."""
-        async with self._component.during(self._delivery):
+        async with self._component.during(_delivery.get()):
             await call_next(msg)
 
 
@@ -89,7 +97,22 @@ class AttemptMiddleware(TaskMiddleware[Beginning]):
     """Begins an attempt at the task, and stores the result that the handler returns."""
 
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Msg]) -> None:
-        """Call the handler with the attempt in the context."""
-        attempt = await self._component.begin(self._delivery)
-        with self.context.scope("attempt", attempt):
-            await attempt.publish(await call_next(msg))
+        """Call the handler with the attempt."""
+        attempt = await self._component.begin(_delivery.get())
+        _attempt.set(attempt)
+        await attempt.publish(await call_next(msg))
+
+
+def task_middlewares(container: Container, *, ack_wait: float) -> tuple[Callable[..., TaskMiddleware[Any]], ...]:
+    """Return the middlewares around the handlers of granted tasks, the outermost first.
+
+    `ack_wait`: JetStream redelivers a task this many seconds after the last heartbeat of its worker.
+    """
+    return (
+        partial(DeliveryMiddleware, partial(Delivery.of, settings=container.settings, ack_wait=ack_wait)),
+        partial(TelemetryMiddleware, container.telemetry),
+        partial(SharingMiddleware, container.sharing),
+        partial(SettlementMiddleware, container.settlement),
+        partial(HeartbeatMiddleware, container.heartbeat),
+        partial(AttemptMiddleware, container.beginning),
+    )

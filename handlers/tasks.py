@@ -1,31 +1,27 @@
 """Handles granted tasks: a handler for each lane (type of task)."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping
 
-from faststream.middlewares import BaseMiddleware
 from faststream.nats import NatsBroker
 from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveTask
-from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Lane
 
+from app.container import Container
 from app.execution.attempt import TaskAttempt
-from app.jetstream.slots import Slots
 from app.live.transcriber import LiveTranscriber
-from app.queue.granted_task import GrantReader
-from app.queue.task_slots import TaskSlot
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
-from handlers.dependencies import FromContext
+from handlers.dependencies import depends, part
+from handlers.task_middlewares import current_attempt, task_middlewares
 
 
 async def transcribe(
     task: TranscriptionTask,
-    attempt: Annotated[TaskAttempt, FromContext()],
-    transcriber: Annotated[Transcriber, FromContext()],
+    attempt: TaskAttempt = depends(current_attempt),
+    transcriber: Transcriber = part(lambda worker: worker.transcriber),
 ) -> TranscriptionResult:
     """Transcribe a recording: report progress, publish segments as they are transcribed, then the result."""
     return await transcriber.transcribe(task, attempt.checkpoint, attempt.append)
@@ -33,8 +29,8 @@ async def transcribe(
 
 async def diarize(
     task: DiarizationTask,
-    attempt: Annotated[TaskAttempt, FromContext()],
-    diarizer: Annotated[Diarizer, FromContext()],
+    attempt: TaskAttempt = depends(current_attempt),
+    diarizer: Diarizer = part(lambda worker: worker.diarizer),
 ) -> DiarizationResult:
     """Detect who speaks when in a recording: report progress, then publish the result."""
     return await diarizer.diarize(task, attempt.append)
@@ -42,8 +38,8 @@ async def diarize(
 
 async def transcribe_live(
     task: LiveTask,
-    attempt: Annotated[TaskAttempt, FromContext()],
-    live_transcriber: Annotated[LiveTranscriber, FromContext()],
+    attempt: TaskAttempt = depends(current_attempt),
+    live_transcriber: LiveTranscriber = part(lambda worker: worker.live_transcriber),
 ) -> TranscriptionResult:
     """Transcribe audio while it is being published: publish segments, and the result at the end."""
     return await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append)
@@ -56,20 +52,11 @@ HANDLERS: Mapping[Lane, Callable[..., Awaitable[Result]]] = {  # `...`: handlers
 }
 
 
-def subscribe_to_grants(
-    broker: NatsBroker,
-    read: GrantReader,
-    names: StreamNames,
-    middlewares: Sequence[Callable[..., BaseMiddleware[Any, Any]]],  # `...`, `Any`: as FastStream types them
-    *,
-    live_tasks: int,
-) -> tuple[TaskSlot, ...]:
-    """Declare the task slots of a worker, one for recordings and several for live tasks, on a broker before its start.
+def subscribe_to_grants(broker: NatsBroker, container: Container, *, ack_wait: float) -> None:
+    """Declare the task slots of a worker on its broker, which has not started.
 
-    `middlewares`: around the handlers, the outermost first. `live_tasks`: how many live tasks the worker runs at the
-    same time.
+    `ack_wait`: JetStream redelivers a task this many seconds after the last heartbeat of its worker.
     """
-    slots = (TaskSlot(Slots.RECORDINGS), *(TaskSlot(Slots.LIVE) for _ in range(live_tasks)))
-    for slot in slots:
-        slot.subscribe(broker, read, names, HANDLERS, *middlewares)
-    return slots
+    middlewares = task_middlewares(container, ack_wait=ack_wait)
+    for slot in container.slots.slots:
+        slot.subscribe(broker, container.read_grant, container.names, HANDLERS, *middlewares)

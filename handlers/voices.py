@@ -1,7 +1,5 @@
 """Handles requests of clients about voices, i.e. enrolled persons: enrol, list, rename and forget them."""
 
-from typing import Annotated
-
 from natscribe.schemas import channels
 from natscribe.schemas.voices import (
     EnrollRequest,
@@ -14,11 +12,11 @@ from natscribe.schemas.voices import (
 )
 
 from app.requests.voice_requests import VoiceRequests
-from handlers.dependencies import FromContext
+from handlers.dependencies import part
 from handlers.replies import request_route
 
 
-async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
+async def enroll(request: EnrollRequest, voices: VoiceRequests = part(lambda worker: worker.voices)) -> Voice:
     """Create a voice from a speaker of a completed task, or add the speaker to a voice as another reference.
 
     A voice is an enrolled person. Its references are the embeddings of this person's speech in single tasks, with which
@@ -28,7 +26,7 @@ async def enroll(request: EnrollRequest, voices: Annotated[VoiceRequests, FromCo
     return await voices.enroll(request)
 
 
-async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, FromContext()]) -> VoicePage:
+async def list_voices(request: VoicesRequest, voices: VoiceRequests = part(lambda worker: worker.voices)) -> VoicePage:
     """Reply with the voices of a user, without their embeddings.
 
     Every client that may send this request can list the voices of all users: `user_id` is not a permission.
@@ -36,7 +34,7 @@ async def list_voices(request: VoicesRequest, voices: Annotated[VoiceRequests, F
     return await voices.page(request)
 
 
-async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Voice:
+async def rename(request: RenameRequest, voices: VoiceRequests = part(lambda worker: worker.voices)) -> Voice:
     """Rename an enrolled voice.
 
     Results that name the voice show the new name at once: names are looked up when a result is read.
@@ -44,7 +42,7 @@ async def rename(request: RenameRequest, voices: Annotated[VoiceRequests, FromCo
     return await voices.rename(request)
 
 
-async def forget(request: ForgetRequest, voices: Annotated[VoiceRequests, FromContext()]) -> Forgotten:
+async def forget(request: ForgetRequest, voices: VoiceRequests = part(lambda worker: worker.voices)) -> Forgotten:
     """Erase an enrolled voice.
 
     The service erases the name, the consent and the references of the voice, the embeddings of the tasks from which it

@@ -1,14 +1,14 @@
 """Handles `windows.transcribe.*`: idle workers transcribe parts (windows) of long recordings for busy workers."""
 
-from typing import Annotated
-
 from natscribe.schemas.windows import WindowReply, WindowRequest
 
 from app.work_sharing.sharing import WorkSharing
-from handlers.dependencies import FromContext
+from handlers.dependencies import part
 
 
-async def transcribe_window(request: WindowRequest, sharing: Annotated[WorkSharing, FromContext()]) -> WindowReply:
+async def transcribe_window(
+    request: WindowRequest, sharing: WorkSharing = part(lambda worker: worker.sharing)
+) -> WindowReply:
     """Transcribe a window, i.e. up to 20 s of speech, of another worker's long recording while this worker is idle.
 
     The owner, i.e. the worker that runs the task of the recording, requests the text of one window; one idle worker

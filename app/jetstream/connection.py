@@ -10,6 +10,7 @@ from threading import current_thread, main_thread
 from typing import TypeVar
 
 import structlog
+from fast_depends import Provider
 from faststream.nats import NatsBroker
 from faststream.nats.opentelemetry.provider import NatsTelemetrySettingsProvider, telemetry_attributes_provider_factory
 from faststream.nats.response import NatsPublishCommand
@@ -86,6 +87,7 @@ def broker(settings: Settings, monitor: ConnectionMonitor, *, traces: TracerProv
         reconnected_cb=monitor.on_reconnected,
         closed_cb=monitor.on_closed,
         decoder=decode,
+        provider=Provider(),  # of this worker alone: by default all brokers of a process share one
         middlewares=[WithoutCorrelationId, *([] if traces is tracing.OFF else [_telemetry(traces)])],
         error_cb=monitor.on_error,
         logger=structlog.get_logger(logs.BROKER),

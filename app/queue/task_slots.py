@@ -153,6 +153,11 @@ class SlotMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type para
         return isinstance(exc_val, Exception) and not self._is_read
 
 
+def task_slots(live_tasks: int) -> tuple[TaskSlot, ...]:
+    """Create the slots of a worker: one for recordings, and several for live tasks, which run at the same time."""
+    return (TaskSlot(Slots.RECORDINGS), *(TaskSlot(Slots.LIVE) for _ in range(live_tasks)))
+
+
 @dataclass(eq=False)
 class TaskSlots:
     """All task slots of a worker; `run` keeps the pull requests of idle ones open through outages of NATS.

@@ -16,6 +16,7 @@ from app.execution.delivery import Delivery
 from app.queue.granted_task import GrantedTask
 from app.queue.stored_message import StoredMessage
 from app.settings import Settings
+from handlers.task_middlewares import current_attempt
 from tests.waiting import eventually
 
 SETTINGS = Settings(_env_file=None)
@@ -85,7 +86,7 @@ async def process(middlewares: Middlewares, task: GrantedTask, handle: Handler) 
     context = ContextRepo()
 
     async def call(_: object) -> object:
-        return await handle(context.get("attempt"))
+        return await handle(await current_attempt())
 
     for middleware in reversed(middlewares):
         call = partial(middleware(task.raw_message, context=context).consume_scope, call)

@@ -6,7 +6,6 @@ import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
-from unittest.mock import patch
 
 from faststream.nats import NatsBroker
 from faststream.nats.subscriber.usecases import LogicSubscriber
@@ -19,6 +18,10 @@ from natscribe.schemas.wire import Lane, Priority
 
 from app.cancellation import cancel_all
 from app.container import Container
+from app.engines.model_loader import ModelLoader
+from app.jetstream import connection
+from app.jetstream.connection_monitor import ConnectionMonitor
+from app.jetstream.publishers import Publishers
 from app.jetstream.pull_inbox import PullInbox
 from app.jetstream.slots import Slots
 from app.queue.fair_queue import QueuedTask
@@ -30,8 +33,10 @@ from app.settings import Settings
 from app.stream_guard import provisioning
 from app.supervision import run_forever
 from app.task_log.record import Record
+from app.telemetry.metrics import Meter
 from app.telemetry.tracing import OFF
 from handlers.channels import subscribe
+from handlers.task_middlewares import task_middlewares
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats
 from tests.waiting import eventually
@@ -57,7 +62,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 
 
 @cache
-def channels() -> LogicSubscriber[Msg]:
+def subscriber() -> LogicSubscriber[Msg]:
     """Declare all channels, once: that takes longer than the other parts, and nothing is delivered by a broker here."""
     return subscribe(NatsBroker(), SETTINGS)
 
@@ -66,12 +71,22 @@ class Parts(Container):
     """All components of a worker without servers."""
 
     def __init__(self, nats: InMemoryNats, settings: Settings = SETTINGS, engine: FakeEngine | None = None) -> None:
-        with patch("app.container.subscribe", lambda *_: channels()):
-            super().__init__(settings, engine or FakeEngine(), traces=OFF)
         self.server = nats
-        self.broker.config.connect(nats.client)
-        self.join_fleet(nats.client)
-        self.connect(nats.client, ack_wait=15)
+        monitor = ConnectionMonitor()
+        broker = connection.broker(settings, monitor, traces=OFF)
+        broker.config.connect(nats.client)
+        super().__init__(
+            "worker",
+            settings,
+            nats.client,
+            ModelLoader(engine or FakeEngine()),
+            monitor,
+            Publishers(broker),
+            subscriber(),
+            Meter(),
+            OFF.get_tracer("natscribe"),
+        )
+        self.task_middlewares = task_middlewares(self, ack_wait=15)
 
     async def publish(
         self,

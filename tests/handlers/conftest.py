@@ -8,7 +8,7 @@ how the task consumer pulls.
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import pytest_asyncio
@@ -21,9 +21,25 @@ from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.voices import VoicePage
 from natscribe.schemas.windows import WindowReply
 
+from app.container import Container
+from app.dead_letters.replay import Replayer
+from app.dead_letters.store import DeadLetterStore
 from app.jetstream.decoding import decode
+from app.live.transcriber import LiveTranscriber
+from app.queue.registration import Registration
+from app.requests.task_list import TaskList
+from app.requests.task_queues import QueueOverviews
+from app.requests.task_requests import TaskRequests
+from app.requests.user_erasure import UserErasure
+from app.requests.voice_requests import VoiceRequests
+from app.requests.worker_report import WorkerReport
+from app.speech.diarizer import Diarizer
+from app.speech.transcriber import Transcriber
 from app.updates import Append, Checkpoint, Result, Task, TaskUpdate
+from app.work_sharing.sharing import WorkSharing
 from handlers import channels
+from handlers.dependencies import provide
+from handlers.task_middlewares import current_attempt
 from handlers.tasks import HANDLERS
 
 ENGINE = "3f9a0c17d2e4b586"
@@ -67,33 +83,37 @@ STATUS = TaskStatus.model_validate(EXAMPLES["TaskStatus"][0].payload)
 FILES = {ResultFormat.TXT: b"hello", ResultFormat.HTML: b"<!doctype html>"}
 
 
-def part(**methods: Callable[[Any], object]) -> AsyncMock:
+def part(kind: type, **methods: Callable[[Any], object]) -> AsyncMock:
     """A part that records its calls, and whose methods return what these functions return."""
-    return AsyncMock(**{f"{name}.side_effect": function for name, function in methods.items()})
+    return AsyncMock(spec=kind, **{f"{name}.side_effect": function for name, function in methods.items()})
+
+
+def engine(kind: type, result: Result) -> Mock:
+    fake = FakeEngine(result)
+    return Mock(spec=kind, began=fake.began, transcribe=fake.transcribe, diarize=fake.diarize)
 
 
 class Parts:
-    """The fakes, under the names of the handlers' parameters."""
+    """The fakes, under the names that the container gives to the parts."""
 
     def __init__(self) -> None:
-        self.transcriber, self.live_transcriber, self.diarizer = (
-            FakeEngine(RESULT),
-            FakeEngine(RESULT),
-            FakeEngine(TURNS),
-        )
+        self.transcriber, self.diarizer = engine(Transcriber, RESULT), engine(Diarizer, TURNS)
+        self.live_transcriber = engine(LiveTranscriber, RESULT)
         self.attempt = FakeAttempt()
-        self.registration = part()
+        self.registration = part(Registration)
         self.tasks = part(
-            status=lambda _: STATUS, cancel=lambda _: STATUS, result=lambda request: FILES[request.format]
+            TaskRequests, status=lambda _: STATUS, cancel=lambda _: STATUS, result=lambda request: FILES[request.format]
         )
-        self.task_list = part(page=lambda request: TaskPage(tasks=[], more_before=request.before))
-        self.task_queues = AsyncMock(**{"read.return_value": QueueOverview(queues=[], dead_letters=3)})
-        self.worker_report = AsyncMock(**{"read.return_value": WORKER_INFO})
-        self.users = part(delete=lambda _: Deleted(tasks=3, more_after="ended-0"))
-        self.dead_letters = part(delete=lambda request: LettersDeleted(deleted=2, more_after=request.after + 10))
-        self.replayer = part(replay=lambda _: 3)
-        self.voices = part(page=lambda _: VoicePage(voices=[]))
-        self.sharing = part(transcribe_window=lambda _: WindowReply(worker="0" * 32, text=None))
+        self.task_list = part(TaskList, page=lambda request: TaskPage(tasks=[], more_before=request.before))
+        self.task_queues = AsyncMock(QueueOverviews, **{"read.return_value": QueueOverview(queues=[], dead_letters=3)})
+        self.worker_report = AsyncMock(WorkerReport, **{"read.return_value": WORKER_INFO})
+        self.users = part(UserErasure, delete=lambda _: Deleted(tasks=3, more_after="ended-0"))
+        self.dead_letters = part(
+            DeadLetterStore, delete=lambda request: LettersDeleted(deleted=2, more_after=request.after + 10)
+        )
+        self.replayer = part(Replayer, replay=lambda _: 3)
+        self.voices = part(VoiceRequests, page=lambda _: VoicePage(voices=[]))
+        self.sharing = part(WorkSharing, transcribe_window=lambda _: WindowReply(worker="0" * 32, text=None))
 
 
 @pytest.fixture
@@ -115,6 +135,9 @@ async def service() -> AsyncIterator[NatsBroker]:
 
 @pytest.fixture
 def broker(service: NatsBroker, parts: Parts) -> NatsBroker:
-    for name, part in vars(parts).items():
-        service.context.set_global(name, part)
+    async def attempt() -> object:
+        return parts.attempt
+
+    provide(service, cast("Container", parts), channels.HANDLERS)
+    service.provider.override(current_attempt, attempt)
     return service

@@ -1,45 +1,49 @@
-"""The container has each part that a handler needs, with the type of the handler's parameter."""
+"""A handler's parameter that asks for a wrong or missing component is an error of mypy, and of the worker's start."""
 
-from collections.abc import Awaitable, Callable
-from typing import get_type_hints
+from collections.abc import Callable
 
 import pytest
-from nats.aio.client import Client
+from fast_depends import Provider
+from faststream.nats import NatsBroker, TestNatsBroker
 
-from app.container import Container
-from app.settings import Settings
-from app.telemetry.tracing import OFF
-from handlers import accepted_tasks, windows
-from handlers.channels import REQUESTS
-from handlers.dependencies import FromContext
-from handlers.tasks import HANDLERS
-from tests.fakes.engine import FakeEngine
-
-OF_A_MESSAGE = {"attempt", "message"}  # the task middleware or FastStream adds these to the context
-ROUTES = (*REQUESTS, *accepted_tasks.ROUTES)
-ALL = [*HANDLERS.values(), windows.transcribe_window, *dict.fromkeys(route.call for route in ROUTES)]
+from app.speech.diarizer import Diarizer
+from app.speech.transcriber import Transcriber
+from handlers.channels import HANDLERS
+from handlers.dependencies import part, provide
+from tests.fakes.parts import Parts, provisioned
 
 
-@pytest.fixture(scope="module")
-def container() -> Container:
-    container = Container(Settings(_env_file=None), FakeEngine(), traces=OFF)
-    container.join_fleet(nats := Client())
-    container.connect(nats, ack_wait=15)
-    return container
+async def wrong(diarizer: Diarizer = part(lambda worker: worker.transcriber)) -> None:  # type: ignore[assignment]  # mypy sees it
+    """A handler that asks for another component than its parameter's type."""
 
 
-@pytest.mark.parametrize("handler", ALL, ids=lambda handler: f"{handler.__module__}.{handler.__name__}")
-def test_the_container_has_the_parts_that_a_handler_needs(
-    container: Container, handler: Callable[..., Awaitable[object]]
+async def missing(diarizer: Diarizer = part(lambda worker: worker.diariser)) -> None:  # type: ignore[attr-defined]  # mypy sees it
+    """A handler that asks for a component that does not exist."""
+
+
+async def untyped(transcriber: Transcriber) -> None:
+    """A handler whose parameter FastStream takes for a message."""
+
+
+async def test_a_worker_has_the_components_that_its_handlers_need() -> None:
+    provide(NatsBroker(provider=Provider()), Parts(await provisioned()), HANDLERS)
+
+
+@pytest.mark.parametrize(
+    ("handler", "error", "named"), [(wrong, TypeError, "wrong: `diarizer`"), (missing, AttributeError, "diariser")]
+)
+async def test_a_handler_that_needs_another_component_ends_the_start(
+    handler: Callable[..., object], error: type[Exception], named: str
 ) -> None:
-    # Given a container, and the parameters of a handler
-    hints = get_type_hints(handler, include_extras=True)
-    dependencies = {
-        name: hint.__origin__
-        for name, hint in hints.items()
-        if any(isinstance(item, FromContext) for item in getattr(hint, "__metadata__", ()))
-    }
-    parts = {name: kind for name, kind in dependencies.items() if name not in OF_A_MESSAGE}
-    # Then the container has each of them
-    assert parts
-    assert all(isinstance(vars(container)[name], kind) for name, kind in parts.items())
+    with pytest.raises(error, match=named):
+        provide(NatsBroker(provider=Provider()), Parts(await provisioned()), [handler])
+
+
+async def test_a_component_that_a_handler_does_not_ask_for_ends_the_start() -> None:
+    # Given a handler that names the type of a component, but not where it is
+    broker = NatsBroker()
+    broker.subscriber("asked")(untyped)
+    # When its broker starts, then FastStream reports that this type is none of a message
+    with pytest.raises(Exception, match="transcriber"):
+        async with TestNatsBroker(broker):
+            pass

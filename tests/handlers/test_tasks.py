@@ -56,9 +56,3 @@ async def test_an_invalid_task_reaches_no_engine(broker: NatsBroker, parts: Part
     with pytest.raises(ValueError, match="user_id"):
         await broker.publish(TASK | {"user_id": None}, subjects.tasks(queue, Priority.NORMAL))
     assert parts.transcriber.began == parts.diarizer.began == []
-
-
-async def test_a_missing_part_is_named(broker: NatsBroker) -> None:
-    broker.context.reset_global("transcriber")
-    with pytest.raises(LookupError, match="transcriber"):
-        await broker.publish(TASK, subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL))

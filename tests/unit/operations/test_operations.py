@@ -155,6 +155,12 @@ def engine() -> FakeEngine:
     return FakeEngine()
 
 
+def started(nats: InMemoryNats, engine: FakeEngine) -> Worker:
+    worker = Worker(SETTINGS, engine)
+    worker._container = Parts(nats, engine=engine)  # noqa: SLF001 -- the rest of a start needs servers
+    return worker
+
+
 @pytest.mark.parametrize(
     ("path", "ready", "status"), [("startup", False, 503), ("startup", True, 200), ("live", False, 200)]
 )
@@ -167,9 +173,9 @@ async def test_a_worker_has_started_when_its_model_is_loaded(
 
 @pytest.mark.parametrize(("ready", "busy", "loads"), [(True, False, False), (False, False, True), (False, True, False)])
 async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
-    engine: FakeEngine, ready: bool, busy: bool, loads: bool
+    nats: InMemoryNats, engine: FakeEngine, ready: bool, busy: bool, loads: bool
 ) -> None:
-    engine.loaded, worker = engine.loaded if ready else None, Worker(SETTINGS, engine)
+    engine.loaded, worker = engine.loaded if ready else None, started(nats, engine)
     worker.container.slots = cast("TaskSlots", SimpleNamespace(busy=busy))
     with capture_logs() as lines:
         await worker._load_model()  # noqa: SLF001 -- a worker repeats it
@@ -178,29 +184,24 @@ async def test_a_model_is_loaded_if_none_is_and_no_task_runs(
 
 @pytest.mark.parametrize("is_new", [True, False])
 async def test_a_new_projection_starts_with_a_marked_redis(
-    engine: FakeEngine, nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch, is_new: bool
+    nats: InMemoryNats, monkeypatch: pytest.MonkeyPatch, is_new: bool
 ) -> None:
     # Given streams that may lack the consumer that feeds Redis
     if is_new:
         del nats.streams[NAMES.progress].consumers[NAMES.progress_projection]
     monkeypatch.setattr(RedisProjection, "mark", mark := AsyncMock())
-    worker = Worker(SETTINGS, engine)
-    worker.container.join_fleet(nats.client)
+    parts = Parts(nats)
     # When a worker starts, then Redis is marked if the consumer is new: it delivers everything anyway
-    await worker._start_guard()  # noqa: SLF001 -- the rest of a start needs servers
+    await parts.start_guard()
     assert mark.called is is_new
-    assert worker.container.projection.stream_created_at == str(nats.streams[NAMES.progress].created)
+    assert parts.projection.stream_created_at == str(nats.streams[NAMES.progress].created)
 
 
 @pytest.mark.parametrize("running", [True, False])
-async def test_a_worker_is_ready_while_its_slots_run(engine: FakeEngine, running: bool) -> None:
-    worker = Worker(SETTINGS, engine)
+async def test_a_worker_is_ready_while_its_slots_run(nats: InMemoryNats, engine: FakeEngine, running: bool) -> None:
+    worker = started(nats, engine)
     worker.container.slots = cast("TaskSlots", SimpleNamespace(running=running))
     assert worker._needs()["task_consumer"]() is running  # noqa: SLF001 -- the route sends a request to NATS, too
-
-
-async def test_a_worker_is_not_ready_before_its_slots_exist(engine: FakeEngine) -> None:
-    assert Worker(SETTINGS, engine)._needs()["task_consumer"]() is False  # noqa: SLF001 -- see above
 
 
 @pytest.mark.parametrize(("cores", "setting", "streams"), [(2, 0, 8), (0.1, 0, 1), (64, 0, 48), (2, 3, 3)])
