@@ -9,11 +9,14 @@ from tests.document import ROOT
 from tools.accounts import checks
 from tools.accounts.checks import problems
 from tools.accounts.configuration import configuration
+from tools.accounts.tables import with_tables
 
 
-def test_accounts_conf_is_up_to_date() -> None:
+def test_the_permissions_are_up_to_date() -> None:
     written = (ROOT / "deploy/nats/accounts.conf").read_text(encoding="utf-8")
+    document = (ROOT / "docs/access.md").read_text(encoding="utf-8")
     assert written == configuration(), "run: make spec"
+    assert document == with_tables(document), "run: make spec"
 
 
 def test_the_registry_has_no_problem() -> None:

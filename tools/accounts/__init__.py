@@ -1,1 +1,1 @@
-"""Write deploy/nats/accounts.conf from the registry of channels and the configurations of the streams: `make spec`."""
+"""Write the permissions of NATS and their tables in docs/access.md from the registry of channels: `make spec`."""

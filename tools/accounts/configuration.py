@@ -12,6 +12,7 @@ from tools.accounts.permissions import (
     MAPPED,
     Group,
     denied,
+    denied_consumers,
     of_client,
     of_service,
     patterns,
@@ -19,10 +20,11 @@ from tools.accounts.permissions import (
 )
 
 WIDTH: Final = 118
+CONSUMER_NAME_LENGTH: Final = 32  # of clients, by the mappings; the service's consumers have longer names
 HEADER: Final = """\
 # Who may do what. `make spec` writes this file from schemas/channels.py and tools/accounts; docs/access.md explains it,
-# and a test compares the two and tries each cell of its tables on a server. Passwords come from the environment. Each
-# user receives replies below its own inbox prefix. This file is valid YAML, too.
+# and a test tries each cell of its tables on a server. Passwords come from the environment. Each user receives replies
+# below its own inbox prefix. This file is valid YAML, too.
 #
 # The server sends a reply to any subject that the request names, without a check of permissions. So each kind of client
 # has its own account: its reply subjects belong to that account, and lead only to what the account imports. JetStream's
@@ -121,6 +123,7 @@ ADMIN: Final = (
     *("$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST"),
     *("$JS.API.STREAM.INFO.*", "$JS.API.STREAM.UPDATE.*"),
 )
+ADVISORIES: Final = ("$JS.EVENT.ADVISORY.API",)
 MONITORING: Final = tuple(f"$SYS.REQ.SERVER.PING{what}" for what in ("", ".HEALTHZ", ".JSZ", ".STATSZ", ".VARZ"))
 
 
@@ -130,11 +133,10 @@ def configuration() -> str:
     Raises:
         LookupError: A client needs a subject that the account of the service does not export.
     """
-    advisories = ("$JS.EVENT.ADVISORY.API",)
     admin = _user("admin", [Group("", ADMIN)], ("_INBOX_admin.>",))
     return HEADER + ACCOUNTS.substitute(
         exports="\n".join(_exports()),
-        service=_user("service", of_service(), ("_INBOX.>", *subscribed(Role.SERVICE), *advisories)),
+        service=_user("service", of_service(), ("_INBOX.>", *subscribed(Role.SERVICE), *ADVISORIES)),
         admin=admin.removeprefix("      {\n"),
         clients="".join(map(_client, CLIENTS)).rstrip("\n"),
         monitoring=_user("monitoring", [Group("", MONITORING)], ("_INBOX_monitoring.>",)),
@@ -173,8 +175,14 @@ def _client(role: Role) -> str:
     return CLIENT.substitute(
         account=role.upper(),
         imports="\n".join(_imports(role)),
-        user=_user(role, [_as_mapped(group) for group in of_client(role)], _received(role), tuple(denied(role))),
+        user=_user(role, [_as_mapped(group) for group in of_client(role)], _received(role), _denied(role)),
     )
+
+
+def _denied(role: Role) -> tuple[str, ...]:
+    """Return the requests about the service's consumers, by their full names and cut off."""
+    cut_off = (f"{MAPPED}CONSUMER.CREATE.*.{name[:CONSUMER_NAME_LENGTH]}.>" for name in denied_consumers(role))
+    return tuple(dict.fromkeys((*map(_mapped, denied(role)), *cut_off)))
 
 
 def _imports(role: Role) -> Iterator[str]:
@@ -209,12 +217,11 @@ def _as_mapped(group: Group) -> Group:
 
 
 def _user(name: str, publish: Iterable[Group], subscribe: tuple[str, ...], deny: tuple[str, ...] = ()) -> str:
-    refused = tuple(dict.fromkeys(deny))
     return USER.substitute(
         user=name,
         variable=name.upper(),
         publish="\n".join(_listed(group, " " * 14) for group in publish),
-        deny=DENY.substitute(denied=_listed(Group("", refused), " " * 14)) if deny else "",
+        deny=DENY.substitute(denied=_listed(Group("", deny), " " * 14)) if deny else "",
         subscribe=_listed(Group("", subscribe), " " * 12),
     ).rstrip("\n")
 

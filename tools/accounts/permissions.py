@@ -36,7 +36,6 @@ STREAMS: Final = {str(config.name): config for config in streams.all_stream_conf
 CONSUMERS: Final = [(stream, str(config.durable_name)) for stream, config in streams.consumer_configs(SETTINGS)]
 API: Final = "$JS.API."
 MAPPED: Final = "$JS.ACK.natscribe."  # where the accounts of clients map requests of this API
-CONSUMER_NAME_LENGTH: Final = 32  # of clients; the service's consumers have longer names
 _VALUES: Final = {"priority": [*Priority], "kind": [*Kind]}
 _WIDER: Final = {channel.name: subjects.ALL_ACCEPTED for channel in ACCEPTED.values()} | {
     REMOVED.name: "scheduler.*",
@@ -168,9 +167,13 @@ def _is_shared(name: str) -> bool:
 
 
 def denied(role: Role) -> Iterator[str]:
-    """Yield the requests about the service's consumers, by their full names and cut off, which no client may send."""
-    for name in [durable for stream, durable in CONSUMERS if stream in followed(role)]:
+    """Yield the requests about the service's consumers, which no client may send."""
+    for name in denied_consumers(role):
         for request in ("CREATE.*.{}", "CREATE.*.{}.>", "INFO.*.{}", "DELETE.*.{}", "MSG.NEXT.*.{}"):
-            yield f"{MAPPED}CONSUMER.{request.format(name)}"
+            yield f"{API}CONSUMER.{request.format(name)}"
         yield f"$JS.ACK.*.{name}.>"
-        yield f"{MAPPED}CONSUMER.CREATE.*.{name[:CONSUMER_NAME_LENGTH]}.>"
+
+
+def denied_consumers(role: Role) -> list[str]:
+    """Return the names of the service's consumers of the streams that a role may follow."""
+    return [durable for stream, durable in CONSUMERS if stream in followed(role)]
