@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import structlog
+from natscribe.jetstream.task_messages import REPLAYS_NOTHING
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Task, due_at, read_task
 from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, State
@@ -60,6 +61,8 @@ class Beginning:
         task = _valid_task(delivery.stored)
         # No user id: the worker's log outlives the user's data.
         bind_contextvars(task_id=task.task_id, trace_id=delivery.stored.trace_id)
+        if delivery.stored.replay_of is not None and await self.log.last(task.task_id) is None:
+            raise InvalidTaskError.of(REPLAYS_NOTHING)  # it must not run: the task may have been deleted
         before = await self.registration.register(task, delivery.stored, position=FIRST)
         tracing.link_to(before.metadata.span)
         spans = tracing.StageSpans(self.tracer)

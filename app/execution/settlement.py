@@ -137,7 +137,7 @@ class Settlement:
         elif decision.append is Append.FAILED and end.error is not None:
             await self._reject(stored, end.error)
         if decision.settle is Settle.END:
-            await self._store_dead_letter(delivery, end.error if decision.dead_letter else None)
+            await self._store_dead_letter(delivery, end, problem=end.error if decision.dead_letter else None)
         await self._settle_grant(delivery, decision, delay)
         return _outcome(delivery, end, state)
 
@@ -205,7 +205,7 @@ class Settlement:
         if last is None:
             await self.projection.delete_result(attempt.record)
 
-    async def _store_dead_letter(self, delivery: Delivery, problem: ErrorDetail | None) -> None:
+    async def _store_dead_letter(self, delivery: Delivery, end: _End, *, problem: ErrorDetail | None) -> None:
         """Store the dead letter of a failed task if needed, and delete it again if the task was deleted meanwhile.
 
         If there is no attempt because the message is invalid, a reminder names its user, so that the deletion of the
@@ -218,7 +218,7 @@ class Settlement:
             failed = attempt.record.event
             if await self.dead_letters.put_failed(stored, failed) and await self.log.last(failed.task_id) is None:
                 await self.dead_letters.delete_all(failed.task_id)
-        elif stored.problem is not None and stored.user is not None:
+        elif end.ending is Ending.INVALID and stored.user is not None:
             reminder = make_reminder_of_invalid(str(stored.task_id), stored.user, stored.metadata(None).owner)
             await self.reminders.put_with_log(reminder, self.log)
 

@@ -84,6 +84,17 @@ async def test_an_invalid_task_with_an_id_has_failed(publisher: Publisher, task_
     assert (await publisher.js.stream_info("transcription_dead_letters")).state.last_seq == letters
 
 
+async def test_a_new_task_that_claims_to_be_a_replay_fails(publisher: Publisher, task_id: str) -> None:
+    # When a new task is published with the header that a replay has
+    body = json.dumps({"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7}).encode()
+    await publisher.js.publish(SUBJECT, body, headers={"Natscribe-Replay-Of": "3"})
+    # Then it fails without having run, because it may be the replay of a deleted task, and its error says why
+    (event,) = await publisher.until(task_id, State.FAILED)
+    assert event.error is not None
+    assert event.error.code is ErrorCode.INVALID_MESSAGE
+    assert "Natscribe-Replay-Of" in event.error.message
+
+
 @pytest.mark.parametrize("number", range(len(surprises(""))))
 async def test_a_task_that_surprises_a_parser_ends(publisher: Publisher, task_id: str, number: int) -> None:
     # When the value of a field is something at which parsers of JSON differ

@@ -23,7 +23,7 @@ from tests.waiting import eventually
 
 DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
-ANNAS_TASKS = ("done", "old", "failed", "invalid", "runs", "waits")
+ANNAS_TASKS = ("done", "old", "failed", "invalid", "forged", "runs", "waits")
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +65,10 @@ async def test_no_data_of_a_deleted_user_is_left(
     invalid = {"task_id": "her-invalid", "user_id": "anna", "audio_file_id": "t.flac", "title": "unknown field"}
     await publisher.js.publish("tasks.transcription.normal", json.dumps(invalid).encode())
     await publisher.until("her-invalid", State.FAILED)
+    forged = {"task_id": "her-forged", "user_id": "anna", "audio_file_id": "her-done.flac"}
+    no_failure = {"Natscribe-Replay-Of": "1"}
+    await publisher.js.publish("tasks.transcription.normal", json.dumps(forged).encode(), headers=no_failure)
+    await publisher.until("her-forged", State.FAILED)
     await eventually(lambda: queue_is_empty(publisher.js))
     engine.may_go_on.clear()
     await publish(publisher, "her-runs", "anna")
@@ -72,7 +76,7 @@ async def test_no_data_of_a_deleted_user_is_left(
     await publish(publisher, "her-waits", "anna")
     await publish(publisher, "bert-waits", "bert")
     # When the user is deleted
-    assert await client.delete_user("anna") == 6
+    assert await client.delete_user("anna") == 7
     engine.may_go_on.set()
 
     # Then nothing is left

@@ -20,6 +20,10 @@ from natscribe.schemas.problems import problems_of
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
 
+REPLAYS_NOTHING = ErrorDetail(
+    code=ErrorCode.INVALID_MESSAGE,
+    message=f"The header {REPLAY_OF} names no failure of this task: publish the task without it, under a new id.",
+)
 SEQUENCE_DIGITS = 19  # the largest stream sequence has this number of digits
 
 

@@ -14,7 +14,7 @@ from natscribe.client.connection import connect, read_settings
 from natscribe.client.errors import ClientError, NoJetStreamError
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.streams import ACK_WAIT_S, bucket_configs, bucket_stream, durable, public_streams
-from natscribe.jetstream.task_messages import TaskMessage
+from natscribe.jetstream.task_messages import REPLAYS_NOTHING, TaskMessage
 from natscribe.mock.live import Report
 from natscribe.mock.log import Log
 from natscribe.mock.requests import RequestHandlers
@@ -174,6 +174,8 @@ class Mock:
         message = TaskMessage.delivered(delivery)
         task_id, problem = message.task_id, message.problem
         task = self._tasks.get(task_id or "")
+        if problem is None and task is None and message.replay_of is not None:
+            problem = REPLAYS_NOTHING
         if problem is not None:
             await self._reject(delivery, task_id, problem)
         elif task is not None and task.is_replayed_by(message):
