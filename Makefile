@@ -108,8 +108,9 @@ format: $(READY) ## format and mend what can be mended
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-spec: $(READY) $(NODE_READY) ## write asyncapi.yaml, accounts.conf, and what the examples have of them and of packages
+spec: $(READY) $(NODE_READY) ## write what follows from the code: asyncapi.yaml, accounts.conf, tables of documents, parts of examples
 	@$(BIN)/python -m tools.accounts
+	@$(BIN)/python -m tools.contract_tables
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
 	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
 	@$(BIN)/node tools/node/bundle_nats.mjs > examples/browser/nats.js

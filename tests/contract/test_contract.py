@@ -1,53 +1,33 @@
 """The tables of docs/contract.md agree with the code."""
 
-import inspect
-import json
 import re
 from pathlib import Path
-from typing import Any, get_args
 
 import pytest
-from faststream.nats import NatsResponse
 from nats.js.api import RetentionPolicy
 from natscribe.jetstream import cloud_events
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.jetstream.streams import DAY_S, TASK_TTL_S, stored_subjects, task_subjects
 from natscribe.schemas import subjects
-from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.channels import CHANNELS
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import FrameHeaders
 from natscribe.schemas.live import (
     MAX_FRAME_BYTES,
     MAX_FRAME_S,
     MIN_FRAME_S,
-    Codec,
-    LiveAudio,
-    LiveTask,
-    Partial,
-    SpeakersEvent,
 )
-from natscribe.schemas.progress import State
 from natscribe.schemas.requests import SubtitleLimits
-from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
-from pydantic import BaseModel
+from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.jetstream import streams
 from app.redis_store import keys, projection
 from app.settings import Settings
-from handlers.channels import REQUESTS
+from tools.contract_tables import fields_of, with_tables
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
-HANDLERS = {route.kwargs["subject"]: route.call for route in REQUESTS}
-TASKS = (TranscriptionTask, DiarizationTask)
-FILES = (NatsResponse,)  # replies that are not JSON
-IN_WORDS = {  # of patterns and formats
-    "date-time": "RFC 3339 time with a zone",
-    TASK_ID_PATTERN: "1 to 64 letters, digits, `-` and `_`",
-    LANGUAGE_PATTERN: "2 or 3 small letters",
-}
 RETRIED = re.compile(r"TransientError\(\s*ErrorCode\.(\w+)")
 
 
@@ -69,50 +49,13 @@ def quoted(cell: str) -> list[str]:
     return CODE.findall(cell)
 
 
-def limits(schema: dict[str, Any]) -> str:
-    """The type and the limits of a field in words; null only as a default."""
-    if "anyOf" in schema:
-        choices = [limits(choice) for choice in schema["anyOf"]]
-        return ", or ".join(choice for choice in choices if choice != "null" or schema.get("default") is None)
-    if "enum" in schema:
-        return " or ".join(f"`{value}`" for value in schema["enum"])
-    if (words := schema.get("pattern") or schema.get("format")) in IN_WORDS:
-        return IN_WORDS[words]
-    match schema["type"]:
-        case "string":
-            printable = ", no control characters" if r"\x00-\x1f" in schema.get("pattern", "") else ""
-            return f"{schema.get('minLength', 0)} to {schema['maxLength']} characters{printable}"
-        case "array":
-            return f"list, up to {schema['maxItems']} of {limits(schema['items'])}"
-        case "integer" if schema["minimum"] == -(2**63):
-            return "integer of 64 bits"
-        case "integer":
-            return f"integer, {schema['minimum']} to {schema['maximum']}"
-        case other:
-            return str(other)
-
-
-def fields_of(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
-    """The fields of a schema, with references resolved."""
-    schema = model.model_json_schema()
-
-    def resolved(choice: dict[str, Any]) -> dict[str, Any]:
-        return schema["$defs"][choice["$ref"].rpartition("/")[2]] if "$ref" in choice else choice
-
-    return {
-        name: field | {"anyOf": [resolved(choice) for choice in field["anyOf"]]} if "anyOf" in field else field
-        for name, field in schema["properties"].items()
-    }
-
-
-def row_of(name: str, field: dict[str, Any]) -> list[str]:
-    default = f"`{json.dumps(field['default'])}`" if "default" in field else "required"
-    return [name, limits(field), default, field["description"]]
-
-
 def days(seconds: float | None) -> str:
     number = (seconds or 0) / DAY_S
     return f"{number:g} day{'' if number == 1 else 's'}"
+
+
+def test_the_tables_that_follow_from_the_code_are_up_to_date() -> None:
+    assert with_tables(TEXT) == TEXT, "run: make spec"
 
 
 def test_the_streams() -> None:
@@ -170,47 +113,9 @@ def test_the_error_codes() -> None:
     assert {quoted(code)[0] for code, again, *_ in rows if again == "yes"} == retried
 
 
-def test_the_fields_of_a_task() -> None:
-    # Given the schemas of both kinds of tasks
-    transcription, diarization = (kind.model_json_schema() for kind in TASKS)
-    # Then the table agrees with the schema of each field
-    assert [
-        [quoted(name)[0], mark, words, default, meaning] for name, mark, words, default, meaning in table("task field")
-    ] == [
-        [name, "yes" if name in diarization["properties"] else "", *row_of(name, field)[1:]]
-        for name, field in fields_of(TranscriptionTask).items()
-    ]
-    # And a diarization has no other fields, and the same limits
-    common = diarization["properties"]
-    assert {name: (field, name in diarization["required"]) for name, field in common.items()} == {
-        name: (transcription["properties"][name], name in transcription["required"]) for name in common
-    }
-
-
-def test_the_fields_of_a_live_task() -> None:
-    # Given the fields of a live task and of its frames
-    task = fields_of(LiveTask)
-    audio = {f"audio.{name}": field for name, field in fields_of(LiveAudio).items()}
-    expected = [
-        row_of(*field) for name in task for field in (audio.items() if name == "audio" else [(name, task[name])])
-    ]
-    # Then the table agrees with their schemas
-    assert [[quoted(name)[0], *rest] for name, *rest in table("live field")] == expected
-    # And the table of codecs has each codec with its meaning
-    assert [(quoted(codec)[0], meaning) for codec, meaning in table("codec")] == [
-        (item, item.meaning) for item in Codec
-    ]
-
-
 def test_the_headers_of_a_frame() -> None:
     sent = {field.alias for field in FrameHeaders.model_fields.values()}
     assert {quoted(header)[0] for header, _ in table("frame header")} == sent
-
-
-@pytest.mark.parametrize(("heading", "model"), [("speakers field", SpeakersEvent), ("partial field", Partial)])
-def test_the_fields_of_an_event_of_a_live_task(heading: str, model: type[BaseModel]) -> None:
-    documented = [(quoted(name)[0], meaning) for name, meaning in table(heading)]
-    assert documented == [(name, field["description"]) for name, field in fields_of(model).items()]
 
 
 def test_the_limits_of_a_frame() -> None:
@@ -227,21 +132,6 @@ def test_the_limits_of_subtitles() -> None:
     ]
 
 
-def test_the_states() -> None:
-    documented_states = [(quoted(state)[0], ends, meaning) for state, ends, meaning in table("state")]
-    assert documented_states == [(state, "yes" if state.ended else "no", state.meaning) for state in State]
-
-
-def test_the_requests_and_their_replies() -> None:
-    for (subject, request, reply), (expected, handler) in zip(table("subject"), HANDLERS.items(), strict=True):
-        signature = inspect.signature(handler)
-        reply_types = get_args(signature.return_annotation) or (signature.return_annotation,)
-        assert quoted(subject) == [expected]
-        requests = signature.parameters["request"].annotation
-        assert quoted(request) == [request.__name__ for request in get_args(requests) or (requests,)]
-        assert quoted(reply) == [reply_type.__name__ for reply_type in reply_types if reply_type not in FILES]
-
-
 def test_the_headers_of_events() -> None:
     documented_headers = {header for cell, _ in table("header") for header in quoted(cell)}
     sent = cloud_events.headers("progress", "natscribe/worker", "id", task_id="t1")
@@ -249,7 +139,11 @@ def test_the_headers_of_events() -> None:
 
 
 def test_every_named_subject_exists() -> None:
-    existing = {*task_subjects(), *HANDLERS, *map(subjects.dead_letters, ("*", *Kind))}
+    existing = {
+        *task_subjects(),
+        *(channel.subject for channel in CHANNELS if channel.replies),
+        *map(subjects.dead_letters, ("*", *Kind)),
+    }
     of_tasks = (subjects.progress, subjects.segments, subjects.results, subjects.live_audio, subjects.partials)
     existing |= {subject(task_id) for subject in of_tasks for task_id in ("*", "t1")} | {subjects.speakers("*")}
     existing |= {f"tasks.{queue}.*" for queue in Lane}
