@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from app.dead_letters.replay import Replayer
 from app.dead_letters.store import DeadLetterStore
 from app.engines.cores import usable_cores, windows_at_once
-from app.engines.diarization.identity import embedding_network
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.model_loader import ModelLoader
 from app.engines.offered_models import offered_models
 from app.engines.whisper import bundled
@@ -246,7 +246,7 @@ class Container:
             embeddings=self.results.embeddings,
             cache=self.cache,
             identification=self.identification,
-            network=embedding_network,
+            network=lambda: VOICE_NETWORK.model,
             find=self.find_task,
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)

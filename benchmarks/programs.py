@@ -92,7 +92,7 @@ async def bare_engines(stack: Stack, *options: str, count: int = 1) -> AsyncIter
 def sherpa(stack: Stack) -> AbstractAsyncContextManager[Program]:
     """Run sherpa-onnx with the networks of the service."""
     command = python("benchmarks.peers.sherpa_diarization", interpreter=PEERS_PYTHON)
-    return running(stack, command, {"WEIGHTS": str(resources.files("app.engines") / "weights")})
+    return running(stack, command, {"ENGINES": str(resources.files("app.engines"))})
 
 
 async def attempt(peer: str, measurement: Callable[[], Awaitable[None]]) -> list[str]:

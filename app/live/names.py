@@ -8,6 +8,7 @@ import structlog
 from nats.errors import Error as NatsError
 from natscribe.schemas.voices import SpeakerVoice
 
+from app.engines.diarization import VOICE_NETWORK
 from app.errors import FencedError, TaskError
 from app.jetstream.records import UnreadableError
 from app.live.source import LiveSource
@@ -15,7 +16,6 @@ from app.live.speakers import Speakers
 from app.voices.identification import NOBODY, Identification
 
 MIN_SPEECH_S = 4.5  # a speaker with less speech is not named yet, because a published name should not change
-MIN_AGREEMENT = 0.65  # nor one whose embeddings agree less: two people may have this label, as on telephones
 POLL_EVERY_S = 0.1
 
 log = structlog.get_logger()
@@ -74,7 +74,9 @@ class LiveNames:
             return {}
         people = [person for channel in embedded for person in channel.speakers]
         labels = [
-            person.speaker for person in people if person.seconds >= MIN_SPEECH_S and person.agreement >= MIN_AGREEMENT
+            person.speaker
+            for person in people
+            if person.seconds >= MIN_SPEECH_S and person.agreement >= VOICE_NETWORK.min_agreement
         ]
         together = embedded[0].model_copy(update={"speakers": people})
         outcome = await self.identification.compare(self.user_id, together, labels)

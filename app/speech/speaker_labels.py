@@ -8,14 +8,12 @@ from math import hypot
 from operator import mul
 from typing import Final
 
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import DiarizationDone
 from app.speech.speech_gaps import gaps, merge_times
 
 _LABEL: Final = "SPEAKER_"
-# An echo of a speaker in another channel has an embedding of this similarity, and this share of its speech at most is
-# at other times than that of the speaker.
-_MIN_ECHO_SIMILARITY: Final = 0.6
-_MAX_ECHO_ALONE: Final = 0.2
+_MAX_ECHO_ALONE: Final = 0.2  # share of an echo's speech that is at other times than that of the speaker
 
 
 def speaker_label(number: int) -> str:
@@ -99,7 +97,9 @@ def _is_echo(channel: DiarizationDone, speaker: str, other: DiarizationDone, ori
     if alone > _MAX_ECHO_ALONE * _seconds(channel, speaker):
         return False
     one, two = _embedding(channel, speaker), _embedding(other, original)
-    return not one or not two or sum(map(mul, one, two)) >= _MIN_ECHO_SIMILARITY * hypot(*one) * hypot(*two)
+    return (
+        not one or not two or sum(map(mul, one, two)) >= VOICE_NETWORK.min_echo_similarity * hypot(*one) * hypot(*two)
+    )
 
 
 def _seconds(channel: DiarizationDone, speaker: str) -> float:

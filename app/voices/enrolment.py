@@ -4,7 +4,6 @@ A voice has references: pairs of embeddings, each from one task, with which late
 """
 
 from datetime import UTC, datetime
-from typing import Final
 from uuid import uuid4
 
 from natscribe.schemas.problems import invalid_request
@@ -12,12 +11,10 @@ from natscribe.schemas.request_errors import speaker_error
 from natscribe.schemas.voices import MAX_REFERENCES, MIN_REFERENCE_S, EnrollRequest
 from natscribe.schemas.wire import Model
 
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import RequestError
 from app.voices.store import StoredReference, StoredVoice
-
-# One person has 0.66 and more, also in noise; a mixture of two has less (docs/decisions/0031).
-MIN_AGREEMENT: Final = 0.65
 
 
 def chosen_speaker(embedded: RecordingEmbeddings, request: EnrollRequest) -> SpeakerEmbedding:
@@ -38,7 +35,7 @@ def chosen_speaker(embedded: RecordingEmbeddings, request: EnrollRequest) -> Spe
             "another voice: enrol from a longer recording"
         )
         raise RequestError.of(invalid_request(problem))
-    if chosen.agreement < MIN_AGREEMENT:
+    if chosen.agreement < VOICE_NETWORK.min_agreement:
         problem = f"{label} sounds like two people, or changes too much: enrol from a recording of one person"
         raise RequestError.of(invalid_request(problem))
     return chosen

@@ -3,21 +3,15 @@
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from app.engines.diarization.whitening import whitening
+from app.engines.diarization import VOICE_NETWORK
 
 Vectors = npt.NDArray[np.float32]
 Pair = tuple[str, str]  # two embeddings in base64: of the original audio, and of simulated telephone audio
 Speaker = tuple[str, str, float]  # the same, and the agreement of the embeddings of which the first one is the mean
-
-# Telephones make strangers more similar by this (docs/decisions/0031), so it is subtracted from such similarities.
-_TELEPHONE_BIAS: Final = 0.17
-_MIN_AGREEMENT: Final = 0.67  # of whitened embeddings: mostly, two people who are taken for one speaker agree less
-_IS_TELEPHONE: Final = 0.8  # if the two embeddings are this similar, the original audio is from a telephone
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +43,7 @@ class _Embeddings:
 
     @property
     def is_telephone(self) -> npt.NDArray[np.bool_]:
-        result: npt.NDArray[np.bool_] = _row_products(self.full, self.telephone) >= _IS_TELEPHONE
+        result: npt.NDArray[np.bool_] = _row_products(self.full, self.telephone) >= VOICE_NETWORK.is_telephone
         return result
 
 
@@ -71,8 +65,8 @@ def match(
     references = _Embeddings.decode([reference for name in names for reference in voices[name]])
     decoded = _Embeddings.decode([(full, telephone) for full, telephone, _ in speakers.values()])
     agreements = np.array([agreement for *_, agreement in speakers.values()])
-    agreements *= np.linalg.norm(_all_products(decoded.full, whitening()), axis=1)
-    by_reference = _similarities(decoded, references, agreements >= _MIN_AGREEMENT)
+    agreements *= np.linalg.norm(_all_products(decoded.full, VOICE_NETWORK.whitening), axis=1)
+    by_reference = _similarities(decoded, references, agreements >= VOICE_NETWORK.min_whitened_agreement)
     similarities = np.maximum.reduceat(by_reference, firsts, axis=1)
     best = similarities.argmax(axis=1)
     scores = similarities.max(axis=1)
@@ -94,8 +88,8 @@ def _similarities(speakers: _Embeddings, references: _Embeddings, agree: npt.NDA
     not `agree`, shape (speakers,): the whitened embedding of a label that two people share is often similar to both.
     """
     both = speakers.is_telephone[:, np.newaxis] & references.is_telephone
-    full = _all_products(speakers.full, references.full) - _TELEPHONE_BIAS * both
-    telephone = _all_products(speakers.telephone, references.telephone) - _TELEPHONE_BIAS
+    full = _all_products(speakers.full, references.full) - VOICE_NETWORK.telephone_bias * both
+    telephone = _all_products(speakers.telephone, references.telephone) - VOICE_NETWORK.telephone_bias
     if agree.any():
         telephone[agree] = _all_products(_whitened(speakers.telephone[agree]), _whitened(references.telephone))
     result: Vectors = np.maximum(full, telephone).astype(np.float32)
@@ -104,7 +98,7 @@ def _similarities(speakers: _Embeddings, references: _Embeddings, agree: npt.NDA
 
 def _whitened(vectors: Vectors) -> Vectors:
     """Multiply vectors, shape (vectors, dimensions), by the whitening matrix, and scale them to norm 1."""
-    result = _all_products(vectors, whitening())  # which is symmetric
+    result = _all_products(vectors, VOICE_NETWORK.whitening)  # which is symmetric
     result /= np.maximum(np.linalg.norm(result, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return result
 

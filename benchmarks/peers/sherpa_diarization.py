@@ -16,7 +16,7 @@ THRESHOLD = 0.5  # the distance of embeddings above which they are of two speake
 
 def main() -> None:
     """Load the networks, then diarize what is named."""
-    pipeline = sherpa_onnx.OfflineSpeakerDiarization(_config(Path(os.environ["WEIGHTS"])))
+    pipeline = sherpa_onnx.OfflineSpeakerDiarization(_config(Path(os.environ["ENGINES"])))
 
     async def diarize(path: str) -> str:
         turns = pipeline.process(_samples(path)).sort_by_start_time()
@@ -25,11 +25,15 @@ def main() -> None:
     asyncio.run(serve(diarize))
 
 
-def _config(weights: Path) -> sherpa_onnx.OfflineSpeakerDiarizationConfig:
-    network = sherpa_onnx.OfflineSpeakerSegmentationPyannoteModelConfig(model=str(weights / "segmentation-3.0.onnx"))
+def _config(engines: Path) -> sherpa_onnx.OfflineSpeakerDiarizationConfig:
+    network = sherpa_onnx.OfflineSpeakerSegmentationPyannoteModelConfig(
+        model=str(engines / "weights/segmentation-3.0.onnx")
+    )
     return sherpa_onnx.OfflineSpeakerDiarizationConfig(
         segmentation=sherpa_onnx.OfflineSpeakerSegmentationModelConfig(pyannote=network, num_threads=1),
-        embedding=sherpa_onnx.SpeakerEmbeddingExtractorConfig(model=str(weights / "campplus.onnx"), num_threads=1),
+        embedding=sherpa_onnx.SpeakerEmbeddingExtractorConfig(
+            model=str(engines / "diarization/campplus/campplus.onnx"), num_threads=1
+        ),
         clustering=sherpa_onnx.FastClusteringConfig(num_clusters=-1, threshold=THRESHOLD),
     )
 

@@ -20,9 +20,10 @@ from natscribe.schemas.voices import MIN_REFERENCE_S, Consent, EnrollRequest
 from natscribe.schemas.wire import Model
 from natscribe.transcript_page import page
 
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import RequestError
-from app.voices.enrolment import MIN_AGREEMENT, chosen_speaker
+from app.voices.enrolment import chosen_speaker
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.page_service import (
     listed,
@@ -183,7 +184,7 @@ async def test_a_refused_enrolment_says_in_the_words_of_the_page_what_to_do(tmp_
     # Given a service that refuses a speaker for each reason, and at last because Anna sounds the same
     refusals = [
         refusal(MIN_REFERENCE_S - 3, 1),
-        refusal(MIN_REFERENCE_S, MIN_AGREEMENT - 0.1),
+        refusal(MIN_REFERENCE_S, VOICE_NETWORK.min_agreement - 0.1),
         no_embeddings("t0"),
         similar_voice("SPEAKER_00", "1" * 32),  # who was forgotten in the meantime
         similar_voice("SPEAKER_00", "0" * 32),

@@ -14,7 +14,7 @@ from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions
 from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
-from app.engines.diarization.identity import embedding_network
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import (
     LAST_REPLIES,
     ChunkAnalysed,
@@ -241,7 +241,7 @@ class FakeEngine:
             )
             for number, name in enumerate(people)
         ]
-        return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
+        return RecordingEmbeddings(model=VOICE_NETWORK.model, speakers=speakers)
 
     def _steps(self, job: FindWindows | Diarize) -> Iterable[Sequence[Reply]]:
         duration = self.windows * WINDOW

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.chunk_analysis import LOCAL_SPEAKERS, MIN_SPEECH_FRAMES, ChunkAnalysis, is_active
 from app.engines.diarization.clustering import Floats
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
@@ -26,9 +27,6 @@ _FRAME_S = np.float32(FRAME_SAMPLES / SAMPLE_RATE)
 _STEP_FRAMES = 15  # 0.25 s: about the length of a step; the assignment does not change within a step
 _PAUSE_FRAMES = 12  # 0.2 s: after a pause of this length another person may go on
 # Costs, in seconds of speech times similarity (1: an embedding equal to a speaker's centroid).
-_CHANGE_COST = 0.25  # the assignment changes while the local speaker speaks
-_CHANGE_COST_AFTER_PAUSE = 0.05
-_SAME_SPEAKER_COST = 0.9  # for a second in which two active local speakers are assigned to one speaker
 _EDGE_WEIGHT = 0.05  # weight of an embedding at its start and end; 1 in its middle
 
 
@@ -100,9 +98,11 @@ def _assign_window(
         evidence = np.array(scores, np.float32)
         for row, (start, end) in zip(evidence, steps, strict=True):
             assigned = assignment[start:end][active[start:end] & (assignment[start:end] != UNASSIGNED)]
-            np.subtract.at(row, assigned, _SAME_SPEAKER_COST)
+            np.subtract.at(row, assigned, VOICE_NETWORK.same_speaker_cost)
         pauses = [True, *(start - end >= _PAUSE_FRAMES for (_, end), (start, _) in pairwise(steps))]
-        path = _best_path(evidence * _FRAME_S, np.where(pauses, _CHANGE_COST_AFTER_PAUSE, _CHANGE_COST))
+        path = _best_path(
+            evidence * _FRAME_S, np.where(pauses, VOICE_NETWORK.change_cost_after_pause, VOICE_NETWORK.change_cost)
+        )
         middles = np.array([(start + end) / 2 for start, end in steps])
         assignment[:, local] = path[np.abs(np.arange(WINDOW_FRAMES)[:, np.newaxis] - middles).argmin(axis=1)]
 

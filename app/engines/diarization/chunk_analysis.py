@@ -12,11 +12,12 @@ from zlib import compress, decompressobj, error
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES, MIN_EMBEDDING_FRAMES
 from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, WINDOWS_PER_CHUNK, Mask
 
 LOCAL_SPEAKERS = 3  # number of local speakers that the segmentation model distinguishes in a window
-EMBEDDING_SIZE = 192  # number of values in an embedding
+EMBEDDING_SIZE = VOICE_NETWORK.dimension  # number of values in an embedding
 
 MIN_SPEECH_FRAMES = 6  # fewest frames (0.1 s) in which a local speaker speaks; a local speaker with fewer is ignored
 # 2.2 s: two local speakers who speak at the same time for so long are two people, even if most windows detect only one.

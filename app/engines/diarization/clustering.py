@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.windows import Indices
 
 Floats = npt.NDArray[np.float32]
 
 _MAX_CENTROIDS = 256  # how many clusters are merged by their centroids: the heaviest ones
-_UNCERTAIN_FRAMES = 15.0  # 0.25 s: the distance of a centroid of n frames is overestimated by this number / n
-_SPLIT_UNCERTAIN_FRAMES = 36.0  # 0.6 s: the same, for the shorter of two clusters that may be split
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,9 @@ def merge_by_centroids(embeddings: Floats, weights: Floats, labels: Indices) -> 
     merges: list[Merge] = []
     while len(roots) > 1:
         centroids = sums / np.maximum(np.linalg.norm(sums, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        distances = 1 - centroids @ centroids.T - _UNCERTAIN_FRAMES * (1 / frames[:, np.newaxis] + 1 / frames)
+        distances = (
+            1 - centroids @ centroids.T - VOICE_NETWORK.uncertain_frames * (1 / frames[:, np.newaxis] + 1 / frames)
+        )
         np.fill_diagonal(distances, np.inf)
         target, absorbed = sorted(divmod(int(distances.argmin()), len(roots)))
         merges.append(Merge(int(roots[target]), int(roots[absorbed]), float(distances[target, absorbed])))
@@ -143,7 +144,7 @@ def centroid_distances(embeddings: Floats, weights: Floats, merges: Sequence[Mer
         first, second = clusters.root(merge.first), clusters.root(merge.second)
         norms = max(float(np.linalg.norm(sums[first]) * np.linalg.norm(sums[second])), float(np.finfo(np.float32).tiny))
         distance = 1 - float(sums[first] @ sums[second]) / norms
-        distances.append(distance - _SPLIT_UNCERTAIN_FRAMES / min(clusters.apply(merge)))
+        distances.append(distance - VOICE_NETWORK.split_uncertain_frames / min(clusters.apply(merge)))
         sums[first] += sums[second]
     return distances
 

@@ -12,10 +12,10 @@ from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.analysis import analyse_chunk
 from app.engines.diarization.assignment import assign_speakers
 from app.engines.diarization.chunk_analysis import ChunkAnalysis, pack, unpack
-from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.networks import Networks
 from app.engines.diarization.speaker_embeddings import speaker_embeddings
 from app.engines.diarization.speakers import SpeakerBounds, collect_embeddings, smoothed, speaker_centroids
@@ -62,7 +62,7 @@ def diarize(networks: Networks, job: Diarize, limit: Limit, emit: Emit) -> Diari
     if job.embed:
         with closing(_audio(job, channels, Budget(limit, readers=budget.readers))) as recording:
             speakers = speaker_embeddings(networks, embeddings, speaker_turns, recording)
-        embedded = RecordingEmbeddings(model=embedding_network(), speakers=speakers)
+        embedded = RecordingEmbeddings(model=VOICE_NETWORK.model, speakers=speakers)
     return DiarizationDone(turns=speaker_turns, duration_seconds=duration, model=networks.identity, embedded=embedded)
 
 

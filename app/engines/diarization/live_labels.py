@@ -18,25 +18,16 @@ from typing import NamedTuple
 import numpy as np
 
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE
 from app.engines.diarization.clustering import Floats, best_pairs
 from app.engines.diarization.live_windows import SpeechWindow
 from app.engines.diarization.regions import MAX_EMBEDDING_FRAMES
 from app.engines.diarization.speakers import Embeddings, SpeakerBounds, normalized, smoothed, speaker_centroids
-from app.engines.diarization.whitening import WHITENED_DISTANCE, whitening
 from app.engines.diarization.windows import FRAME_SAMPLES, Indices
 
 _RECENT = 120 * SAMPLE_RATE  # samples: earlier windows are settled, i.e. their labels no longer change
 _MAX_COPIES = 16  # of the mean of a speaker's settled embeddings
-# Seconds in windows, which overlap: at full bandwidth, and on telephones, where embeddings vary more. A new label needs
-# _MIN_NEW_S; with less than _ENOUGH_S, a cluster with at least the similarity _SIMILAR to a speaker is that speaker.
-# Similarities are lower by WHITENED_DISTANCE on telephones.
-_MIN_NEW_S = 1.5, 3.0
-_ENOUGH_S = 20.0, 10.0
-_SIMILAR = 0.35
-_MERGE_SIMILARITY = 0.54  # least similarity of two labels of one person
-_MERGE_SIMILARITY_IN_CHANNEL = 0.45  # the same in one of several channels, which mostly has one speaker
-_UNKNOWN_SIMILARITY = 0.3  # speech that is less similar to every speaker has no label
 _WINDOW_STEP_S = 0.75  # seconds between the starts of two windows
 _STEP = SAMPLE_RATE // 100  # samples for which one decision is made who speaks
 _NONE = -1  # no label
@@ -124,7 +115,7 @@ class LiveLabels:
         similarity = self._centroids @ self._compared(window.values[np.newaxis])[0]
         best = int(similarity.argmax())
         label = int(self._labels[best])
-        return label if similarity[best] >= self._least(_UNKNOWN_SIMILARITY) and label != _NONE else None
+        return label if similarity[best] >= self._least(VOICE_NETWORK.unknown_similarity) and label != _NONE else None
 
     def turns(self) -> list[tuple[int, int, int]]:
         """Return the turns since `settled_until`, each as its start and end in samples, and its label.
@@ -144,7 +135,7 @@ class LiveLabels:
             weights = 1 - np.abs(np.arange(start, end) + 0.5 - middle) / (length / 2 + 1)
             votes[:, start:end] += np.outer(similarity[:, number], weights)
             total[start:end] += weights
-        is_known = votes.max(axis=0) / total >= self._least(_UNKNOWN_SIMILARITY)
+        is_known = votes.max(axis=0) / total >= self._least(VOICE_NETWORK.unknown_similarity)
         labels = np.where(is_known, self._labels[votes.argmax(axis=0)], _NONE)
         edges = np.flatnonzero(np.diff(labels, prepend=_NONE - 1, append=_NONE - 1))
         runs = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
@@ -262,7 +253,10 @@ class LiveLabels:
             np.bincount(nearest, lengths, minlength=len(clusters)) / SAMPLE_RATE
             for lengths in (self._lengths, self._lengths * self._windows["from_telephone"])
         )
-        min_new, enough = (np.where(2 * on_telephone > spoken, *limits[::-1]) for limits in (_MIN_NEW_S, _ENOUGH_S))
+        min_new, enough = (
+            np.where(2 * on_telephone > spoken, *limits[::-1])
+            for limits in (VOICE_NETWORK.min_new_s, VOICE_NETWORK.enough_s)
+        )
         for number in np.flatnonzero((labels == _NONE) & (spoken >= min_new)).tolist():
             is_short = bool(spoken[number] < enough[number])
             self._labels[number] = self._new_label(self._centroids @ clusters[number], is_short=is_short)
@@ -270,7 +264,7 @@ class LiveLabels:
             self._windows["label"] = self._labels[(vectors @ self._centroids.T).argmax(axis=1)]
 
     def _whitened(self, vectors: Floats) -> Floats:
-        return vectors @ whitening() if self._on_telephone else vectors
+        return vectors @ VOICE_NETWORK.whitening if self._on_telephone else vectors
 
     def _compared(self, values: np.ndarray) -> Floats:
         """Return embeddings as they are compared with each other: of norm 1, and whitened on telephones."""
@@ -278,7 +272,7 @@ class LiveLabels:
 
     def _least(self, similarity: float) -> float:
         """Return the limit of similarity for embeddings as `_compared` returns them, from that for full bandwidth."""
-        return similarity - WHITENED_DISTANCE * self._on_telephone
+        return similarity - VOICE_NETWORK.whitened_distance * self._on_telephone
 
     def _overlap(self, clusters: Floats, vectors: Floats) -> Floats:
         """Return how much speech of each label belongs to each cluster now, in samples, shape (clusters, labels).
@@ -318,7 +312,8 @@ class LiveLabels:
         similarity = clusters @ mean
         nearest = int(similarity.argmax())
         into = int(labels[nearest])
-        least = _MERGE_SIMILARITY_IN_CHANNEL if self._bounds.of_channel else _MERGE_SIMILARITY
+        in_channel, network = self._bounds.of_channel, VOICE_NETWORK
+        least = network.merge_similarity_in_channel if in_channel else network.merge_similarity
         if similarity[nearest] < self._least(least) or into == _NONE:
             return False
         self._speakers["merged"][label] = into
@@ -331,12 +326,12 @@ class LiveLabels:
         """Choose the label of a cluster without one: a new label, or the label of the most similar labelled centroid.
 
         The label of a centroid is reused if there are as many speakers as allowed. It is also reused if the cluster has
-        little speech and a similarity of at least `_SIMILAR` to the centroid, because one person's speech may form two
+        little speech and a similarity of at least `similar` to the centroid, because one person's speech may form two
         clusters. `similarity`: the similarity of the cluster to each centroid. `is_short`: whether the cluster has
         little speech.
         """
         nearest = int(np.where(self._labels == _NONE, -np.inf, similarity).argmax())
-        is_similar = is_short and similarity[nearest] >= self._least(_SIMILAR)
+        is_similar = is_short and similarity[nearest] >= self._least(VOICE_NETWORK.similar)
         is_full = (self._speakers["merged"] == _NONE).sum() >= (self._bounds.maximum or np.inf)
         if self._labels[nearest] != _NONE and (is_similar or is_full):
             return int(self._labels[nearest])

@@ -9,8 +9,8 @@ from natscribe.schemas.diarization import Turn
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.windows import UnpackedWindow
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.chunk_analysis import quantized
-from app.engines.diarization.identity import embedding_network
 from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_windows import SpeechWindow, WindowEmbedder
 from app.engines.diarization.networks import Networks
@@ -40,7 +40,7 @@ class LiveSpeakers:
         self._labelled = 0  # windows of the open utterance
         with suppress(ValueError, LookupError):  # there is no state, or of another version: speakers get new labels
             revision, packed = options.states[channel].split(" ")
-            if revision == embedding_network().revision:
+            if revision == VOICE_NETWORK.model.revision:
                 self.labels.restore(b64decode(packed, validate=True))
                 self.has_news = True
 
@@ -86,7 +86,7 @@ class LiveSpeakers:
             labels=[self._name(label) for label in self.labels.labels],
             settled_until=self.labels.settled_until / SAMPLE_RATE,
             embedded=self._embeddings() if self._embed else None,
-            state=f"{embedding_network().revision} {b64encode(self.labels.pack()).decode()}",
+            state=f"{VOICE_NETWORK.model.revision} {b64encode(self.labels.pack()).decode()}",
         )
 
     def _embeddings(self) -> RecordingEmbeddings:
@@ -101,7 +101,7 @@ class LiveSpeakers:
             for item in self.labels.embeddings()
             if item.telephone.any()
         ]
-        return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
+        return RecordingEmbeddings(model=VOICE_NETWORK.model, speakers=speakers)
 
     def _name(self, label: int) -> str:
         """Return a label as clients see it, such as SPEAKER_03.

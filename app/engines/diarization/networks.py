@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from importlib import resources
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -9,14 +11,13 @@ import numpy.typing as npt
 import onnxruntime
 from natscribe.schemas.wire import Model
 
-from app.engines.diarization.identity import EMBEDDING_FILE, TELEPHONE_FILE, weights_folder
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.onnx.session import session_options
 
 Array = npt.NDArray[np.float32]
 Compute = Callable[[None, dict[str, Array]], Sequence[Array]]  # maps the inputs of a network to its outputs
 
-NAME = "segmentation-3.0+campplus"
-_FILES = ("segmentation-3.0.onnx", EMBEDDING_FILE)
+SEGMENTATION = Path(str(resources.files("app.engines"))) / "weights/segmentation-3.0.onnx"
 _PIPELINE = b"5"  # part of the revision: increment it when code changes the turns, so that older chunks are not reused
 _TINY = 1e-9  # prevents a division by zero
 POWERSET_CLASSES = 7  # sets of local speakers that the segmentation model distinguishes
@@ -29,11 +30,12 @@ class Networks:
     """
 
     def __init__(self, threads: int) -> None:
-        folder = weights_folder()
-        contents = [(folder / name).read_bytes() for name in (*_FILES, TELEPHONE_FILE)]
-        self.identity = Model(name=NAME, revision=sha256(b"".join([_PIPELINE, *contents])).hexdigest()[:12])
-        self._segmentation, self._embedding = (_load(content, threads) for content in contents[: len(_FILES)])
-        self._telephone: Array = np.load(folder / TELEPHONE_FILE)
+        embedding, telephone = VOICE_NETWORK.weights
+        contents = [path.read_bytes() for path in (SEGMENTATION, embedding, telephone)]
+        name = f"{SEGMENTATION.stem}+{embedding.stem}"
+        self.identity = Model(name=name, revision=sha256(b"".join([_PIPELINE, *contents])).hexdigest()[:12])
+        self._segmentation, self._embedding = (_load(content, threads) for content in contents[:2])
+        self._telephone: Array = np.load(telephone)
 
     def segment(self, window: Array) -> Array:
         """Run the segmentation model on a window of 10 s: return the log probability of each class in each frame.

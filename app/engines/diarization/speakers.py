@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, LONG_OVERLAP_FRAMES, ChunkAnalysis, is_active
 from app.engines.diarization.clustering import (
     Floats,
@@ -16,13 +17,8 @@ from app.engines.diarization.clustering import (
     merge_by_centroids,
 )
 from app.engines.diarization.regions import EMBEDDING_STEP_FRAMES
-from app.engines.diarization.whitening import WHITENED_DISTANCE
 from app.engines.diarization.windows import STEP_FRAMES, WINDOW_FRAMES, Indices, Mask, long_runs
 
-_MAX_LINKAGE = 0.62  # largest average distance (1 - cosine similarity) between the embeddings of one cluster
-_MAX_CENTROID_DISTANCE = 0.46  # largest distance between the centroids of two clusters of one speaker
-_MAX_CENTROID_DISTANCE_IN_CHANNEL = 0.55  # the same in one of several channels, which mostly has one speaker
-_MIN_SPLIT_DISTANCE = 0.25  # smallest distance between the centroids of clusters that are split to get more speakers
 _RELIABLE_FRAMES = 45  # 0.75 s: shorter embeddings are clustered only if there are too few of this length
 _MAX_CLUSTERED = 4096  # most embeddings that are clustered, evenly spread over the recording
 # A speaker has at least this share of the speech: at least _MIN_SPEAKER_FRAMES, and no more than _ENOUGH_FRAMES.
@@ -114,7 +110,7 @@ def speaker_centroids(embeddings: Embeddings, chunks: Sequence[ChunkAnalysis], b
         weights = np.full(len(vectors), EMBEDDING_STEP_FRAMES, np.float32)
     if not len(vectors):
         return vectors
-    labels = _cluster(vectors, weights, bounds, WHITENED_DISTANCE * embeddings.whitened)
+    labels = _cluster(vectors, weights, bounds, VOICE_NETWORK.whitened_distance * embeddings.whitened)
     roots = np.unique(labels[labels >= 0])
     centroids = normalized(np.array([weights[labels == root] @ vectors[labels == root] for root in roots]))
     if len(roots) > 1 or bounds.nearest(2) == 1:
@@ -171,9 +167,10 @@ def _cluster(vectors: Floats, weights: Floats, bounds: SpeakerBounds, farther: f
     """
     distances = vectors @ vectors.T
     np.subtract(1, distances, out=distances)  # in place: the matrix of a long recording takes 67 MB
-    by_linkage = [merge for merge in linkage(distances) if merge.distance <= _MAX_LINKAGE + farther]
+    by_linkage = [merge for merge in linkage(distances) if merge.distance <= VOICE_NETWORK.max_linkage + farther]
     by_centroids = merge_by_centroids(vectors, weights, cluster_labels(weights, by_linkage))
-    max_distance = _MAX_CENTROID_DISTANCE_IN_CHANNEL if bounds.of_channel else _MAX_CENTROID_DISTANCE
+    network = VOICE_NETWORK
+    max_distance = network.max_centroid_distance_in_channel if bounds.of_channel else network.max_centroid_distance
     too_far = (number for number, merge in enumerate(by_centroids) if merge.distance > max_distance + farther)
     merges = [*by_linkage, *by_centroids]
     done, speakers = _within(bounds, weights, merges, len(by_linkage) + next(too_far, len(by_centroids)))
@@ -211,7 +208,7 @@ def _split(vectors: Floats, weights: Floats, merges: Sequence[Merge], missing: i
     """
     distances = centroid_distances(vectors, weights, merges) if missing else []
     farthest = sorted(range(len(distances)), key=lambda number: -distances[number])[:missing]
-    undone = {number for number in farthest if distances[number] > _MIN_SPLIT_DISTANCE}
+    undone = {number for number in farthest if distances[number] > VOICE_NETWORK.min_split_distance}
     return [merge for number, merge in enumerate(merges) if number not in undone]
 
 

@@ -10,6 +10,7 @@ import pytest
 from natscribe.schemas.voices import MIN_REFERENCE_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.diarizer import diarize
 from app.engines.diarization.features import features
 from app.engines.diarization.networks import Networks
@@ -17,13 +18,12 @@ from app.engines.diarization.telephone import simulate_telephone
 from app.engines.messages import DiarizationDone, Diarize, RecordingEmbeddings
 from app.settings import Settings
 from app.speech.speaker_labels import combined
-from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.matching import match
 from tests.audio import NO_LIMIT, Samples, load, write_channels
 from tests.truth.conversations import conversations_in
 
 RECORDINGS = Path(__file__).parents[2] / "recordings"
-# If the numbers in it change, everybody has to be enrolled again: raise `_FEATURES` of `diarization/identity.py` then.
+# If the numbers in it change, everybody has to be enrolled again: raise `features` of `diarization/campplus/` then.
 GOLDEN = Path(__file__).parent / "golden_voices.json"
 CLIP = RECORDINGS / "speech/short/en-vm-tempgreeting2.flac"
 pytestmark = pytest.mark.xdist_group("diarization")  # people are enrolled once
@@ -60,7 +60,7 @@ def enrolled(diarized: Hears) -> dict[str, list[tuple[str, str]]]:
     for language, person in PEOPLE.items():
         (speaker,) = voices_of(diarized(RECORDINGS / f"speech/prompts-{language}.flac")).speakers
         assert speaker.seconds >= MIN_REFERENCE_S
-        assert speaker.agreement > MIN_AGREEMENT
+        assert speaker.agreement > VOICE_NETWORK.min_agreement
         references[person] = [(speaker.values, speaker.telephone)]
     return references
 
@@ -147,7 +147,7 @@ def test_two_people_are_no_reference(networks: Networks) -> None:
     # Given a conversation of two, when it counts as one person, then its embeddings differ
     two = RECORDINGS / "talk/two-women.ogg"
     (mixed,) = alone(networks, two).speakers
-    assert mixed.agreement < MIN_AGREEMENT
+    assert mixed.agreement < VOICE_NETWORK.min_agreement
 
 
 def test_a_person_is_named_in_another_language(diarized: Hears, enrolled: dict[str, list[tuple[str, str]]]) -> None:

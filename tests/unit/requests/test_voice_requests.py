@@ -23,7 +23,7 @@ from natscribe.schemas.voices import (
 )
 from natscribe.schemas.wire import Model
 
-from app.engines.diarization.identity import embedding_network
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import RequestError
 from app.jetstream.records import UnreadableError
@@ -31,7 +31,6 @@ from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
 from app.jetstream.tokens import token
 from app.requests.voice_requests import TRIES
 from app.task_log.record import Record
-from app.voices.enrolment import MIN_AGREEMENT
 from app.voices.store import StoredReference, StoredVoice
 from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
@@ -51,7 +50,7 @@ def speaker(number: int = 0, *, seconds: float = 30.0, agreement: float = 0.9) -
 async def completed(parts: Parts, task_id: str, *speakers: SpeakerEmbedding, state: State = State.COMPLETED) -> Record:
     """Store a task of user 7 with speaker embeddings, and return its last record."""
     record = await parts.reaching(state, task_id)
-    embedded = RecordingEmbeddings(model=embedding_network(), speakers=list(speakers) or [speaker()])
+    embedded = RecordingEmbeddings(model=VOICE_NETWORK.model, speakers=list(speakers) or [speaker()])
     await parts.results.embeddings.put(embedded.model_dump_json().encode(), record)
     return record
 
@@ -78,7 +77,7 @@ def stored(name: str = "Anna", model: Model | None = None, references: int = 1) 
         user_id=7,
         name=name,
         consent=CONSENT,
-        model=model or embedding_network(),
+        model=model or VOICE_NETWORK.model,
         references=[
             StoredReference(
                 task_id=str(number),
@@ -131,8 +130,8 @@ async def test_an_invalid_enrolment_gets_the_reason(
     [
         (speaker(seconds=MIN_REFERENCE_S), None),
         (speaker(seconds=MIN_REFERENCE_S - 0.1), "says only 14.9 s alone, and a reference needs 15 s"),
-        (speaker(agreement=MIN_AGREEMENT), None),
-        (speaker(agreement=MIN_AGREEMENT - 0.01), "sounds like two people"),
+        (speaker(agreement=VOICE_NETWORK.min_agreement), None),
+        (speaker(agreement=VOICE_NETWORK.min_agreement - 0.01), "sounds like two people"),
     ],
 )
 async def test_a_reference_is_long_enough_and_of_one_person(

@@ -12,9 +12,8 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import UNKNOWN_SPEAKER, SpeakerVoice
 from natscribe.schemas.wire import Model
 
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.chunk_analysis import quantized
-from app.engines.diarization.identity import embedding_network
-from app.engines.diarization.whitening import whitening
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
 from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
@@ -53,7 +52,7 @@ def embedded(*people: str, seconds: float = MIN_SPEECH_S) -> RecordingEmbeddings
         )
         for number, name in enumerate(people)
     ]
-    return RecordingEmbeddings(model=embedding_network(), speakers=speakers)
+    return RecordingEmbeddings(model=VOICE_NETWORK.model, speakers=speakers)
 
 
 async def identified(
@@ -104,14 +103,14 @@ async def test_a_speaker_who_may_be_two_people_is_not_named_by_whitening(
     parts: Parts, agreement: float, is_named: bool
 ) -> None:
     # Given a voice that a speaker on a telephone resembles only if their embeddings are whitened
-    axes = np.linalg.eigh(whitening())[1].T
+    axes = np.linalg.eigh(VOICE_NETWORK.whitening)[1].T
     reference, spoken = (b64encode(quantized(axes[-1] + sign * 0.9 * axes[0]).tobytes()).decode() for sign in (1, -1))
     anna = stored("anna")
     references = [item.model_copy(update={"telephone": reference}) for item in anna.references]
     await parts.voice_store.put(anna.model_copy(update={"references": references}), after=0)
     # When the parts of the speech agree enough or not
     speaker = SpeakerEmbedding(speaker="S", seconds=60, agreement=agreement, values=spoken, telephone=spoken)
-    speakers = RecordingEmbeddings(model=embedding_network(), speakers=[speaker])
+    speakers = RecordingEmbeddings(model=VOICE_NETWORK.model, speakers=[speaker])
     outcome = await Identification(parts.voice_store, Settings(_env_file=None)).compare(7, speakers, ["S"])
     # Then only the speaker who is surely one person is named
     assert outcome.voices is not None

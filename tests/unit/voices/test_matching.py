@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from app.engines.diarization.whitening import whitening
+from app.engines.diarization import VOICE_NETWORK
 from app.voices import matching
 from app.voices.matching import Match, Pair
 
@@ -97,7 +97,7 @@ def test_on_telephones_what_varies_in_one_person_counts_less_unless_a_speaker_ma
 ) -> None:
     # Given a speaker and a voice who are alike in a direction, and differ in another one; the first one of all varies
     # most in one person
-    axes = np.linalg.eigh(whitening())[1].T
+    axes = np.linalg.eigh(VOICE_NETWORK.whitening)[1].T
     enrolled, spoken = (direction(*(axes[alike] + sign * difference * axes[differing])) for sign in (1, -1))
     # When the parts of the speech agree, then the embeddings are whitened
     voices, speakers = {"anna": [(direction(1), enrolled)]}, {"S": (spoken, spoken)}
@@ -106,7 +106,7 @@ def test_on_telephones_what_varies_in_one_person_counts_less_unless_a_speaker_ma
 
 def test_each_speaker_is_compared_as_its_own_embeddings_agree() -> None:
     # Given speakers with one embedding, which resembles a voice if whitened
-    axes = np.linalg.eigh(whitening())[1].T
+    axes = np.linalg.eigh(VOICE_NETWORK.whitening)[1].T
     enrolled, spoken = (direction(*(axes[-1] + sign * 0.9 * axes[0])) for sign in (1, -1))
     speakers = {"S0": (spoken, spoken, 0.42), "S1": (spoken, spoken, 0.43), "S2": (spoken, spoken, 0.42)}
     # Then only the one whose embeddings agree has this voice

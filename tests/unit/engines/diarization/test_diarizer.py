@@ -9,9 +9,8 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 
 from app.engines.audio.limits import Limit
-from app.engines.diarization import analysis, diarizer
+from app.engines.diarization import VOICE_NETWORK, analysis, diarizer
 from app.engines.diarization.diarizer import diarize
-from app.engines.diarization.identity import embedding_network
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
 from app.errors import PermanentError
 from tests.audio import NO_LIMIT, Samples, silence, write
@@ -94,7 +93,7 @@ def test_speakers_are_embedded_if_requested(talk: Path) -> None:
     assert run(talk)[0].embedded is None
     embedded = run(talk, embed=True)[0].embedded
     assert embedded is not None
-    assert (embedded.model, [speaker.speaker for speaker in embedded.speakers]) == (embedding_network(), [*BOTH])
+    assert (embedded.model, [speaker.speaker for speaker in embedded.speakers]) == (VOICE_NETWORK.model, [*BOTH])
 
 
 def test_a_recording_above_the_limit_is_refused(talk: Path) -> None:

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.chunk_analysis import EMBEDDING_SIZE, quantized
 from app.engines.diarization.clustering import Floats
 from app.engines.diarization.live_labels import LiveLabels
 from app.engines.diarization.live_windows import SpeechWindow
-from app.engines.diarization.whitening import whitening
 
 WINDOW_S, STEP_S, PAUSE_S = 1.5, 0.75, 1.0
-AXES = np.linalg.eigh(whitening())[1].T  # whitening scales down the first ones most
+AXES = np.linalg.eigh(VOICE_NETWORK.whitening)[1].T  # whitening scales down the first ones most
 
 
 class Conversation:
@@ -364,7 +364,7 @@ def similar(similarity: float) -> Floats:
 
 def unwhitened(values: Floats, from_telephone: bool) -> Floats:
     """The embeddings that are compared as these values."""
-    return np.linalg.solve(whitening(), values.T).T if from_telephone else values
+    return np.linalg.solve(VOICE_NETWORK.whitening, values.T).T if from_telephone else values
 
 
 def speak(conversation: Conversation, values: Floats, *, from_telephone: bool, windows: int = 4) -> None:

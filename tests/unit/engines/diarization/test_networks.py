@@ -1,16 +1,16 @@
 """Embedded audio: as a telephone transmits it, and voices without what telephones add to them."""
 
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from app.engines.audio.mixing import SAMPLE_RATE
+from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.features import features
-from app.engines.diarization.identity import TELEPHONE_FILE, weights_folder
-from app.engines.diarization.networks import POWERSET_CLASSES, Networks
+from app.engines.diarization.networks import POWERSET_CLASSES, SEGMENTATION, Networks
 from app.engines.diarization.telephone import simulate_telephone
-from app.engines.diarization.whitening import whitening
 from app.engines.diarization.windows import WINDOW_FRAMES, WINDOW_SAMPLES
 
 SECOND = np.arange(SAMPLE_RATE) / SAMPLE_RATE
@@ -35,18 +35,19 @@ def test_networks_segment_windows_and_embed_speech() -> None:
     # When a voice is embedded, then it is a direction that has nothing of what telephones add
     voice = networks.embed(features(noise))
     assert np.linalg.norm(voice) == pytest.approx(1, abs=1e-3)
-    assert np.abs(np.load(weights_folder() / TELEPHONE_FILE) @ voice).max() < 1e-3
+    assert np.abs(np.load(VOICE_NETWORK.folder / "telephone.npy") @ voice).max() < 1e-3
 
 
 def test_whitening_changes_the_lengths_of_directions_alone() -> None:
-    lengths = np.linalg.eigvalsh(whitening())
-    assert np.array_equal(whitening(), whitening().T)
+    lengths = np.linalg.eigvalsh(VOICE_NETWORK.whitening)
+    assert np.array_equal(VOICE_NETWORK.whitening, VOICE_NETWORK.whitening.T)
     assert lengths.min() > 0.1
 
 
-def test_each_weights_file_has_the_hash_that_is_listed() -> None:
-    sums, readme = ((weights_folder() / name).read_text() for name in ("SHA256SUMS", "README.md"))
-    files = [path for path in weights_folder().iterdir() if path.name not in {"SHA256SUMS", "README.md"}]
+@pytest.mark.parametrize("folder", [SEGMENTATION.parent, VOICE_NETWORK.folder], ids=lambda folder: folder.name)
+def test_each_weights_file_has_the_hash_that_is_listed(folder: Path) -> None:
+    sums, readme = ((folder / name).read_text() for name in ("SHA256SUMS", "README.md"))
+    files = [path for path in folder.iterdir() if path.suffix in {".onnx", ".npy"}]
     lines = [f"{sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in sorted(files)]
     assert sums.splitlines() == lines
     assert f"```\n{sums}```" in readme
