@@ -248,7 +248,8 @@ async def _append(
         case Append.QUEUED, _:
             await attempt.release()
         case Append.OUTCOME, _:
-            await attempt.end_with_stored_outcome()
+            if not await attempt.end_with_stored_outcome():
+                raise FencedError  # another writer has deleted it: it has appended to the log, or deletes the task
         case Append.RETRYING, ErrorDetail():
             await attempt.retry(error, retry_at)
         case Append.FAILED, ErrorDetail():

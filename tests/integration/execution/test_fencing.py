@@ -8,12 +8,13 @@ from hashlib import sha256
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import TASK_SEQUENCE
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.engines.messages import FindWindows
-from app.errors import FencedError
+from app.errors import FencedError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.main import Worker
 from app.settings import Settings
@@ -51,6 +52,33 @@ async def test_a_fenced_worker_leaves_the_message_to_others(
     events = await publisher.until("t1", State.COMPLETED)
     assert events[-1].attempt == 2
     await eventually(lambda: queue_is_empty(js))
+
+
+async def test_a_message_stays_although_the_note_of_a_late_cancellation_is_gone(
+    publisher: Publisher, worker: Worker, settings: Settings, nc: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = TaskLog(nc, publishers(nc), settings.stream_names, "other")
+    publish, end = ResultStore.publish, TaskAttempt.end_with_stored_outcome
+
+    async def fail(_: ResultStore, __: TranscriptionResult, last: Record) -> None:
+        await other.forbid_result(last, None)
+        monkeypatch.setattr(ResultStore, "publish", publish)
+        raise TransientError(ErrorCode.INTERNAL, "JetStream does not answer.")
+
+    async def be_overtaken(attempt: TaskAttempt) -> bool:
+        monkeypatch.setattr(TaskAttempt, "end_with_stored_outcome", end)
+        last = attempt.record
+        changes = {"sequence": last.event.sequence + 1, "worker": "other", "time": datetime.now(UTC)}
+        await other.append(last.event.model_copy(update=changes), last.metadata, after=last.stream_sequence)
+        await other.purge_outcome("t1")
+        return await end(attempt)
+
+    # Given an attempt that fails, and reads that the task is about to be cancelled
+    monkeypatch.setattr(ResultStore, "publish", fail)
+    # When another worker appends to the log before the attempt ends the task, and the cancellation begins again
+    monkeypatch.setattr(TaskAttempt, "end_with_stored_outcome", be_overtaken)
+    # Then the task message stays, and the task is done when that worker appends nothing more
+    await publisher.reaching(State.COMPLETED, "t1")
 
 
 async def test_an_attempt_continues_where_the_last_one_ran_out_of_time(
