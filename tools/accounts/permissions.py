@@ -146,8 +146,8 @@ def of_client(role: Role) -> Iterator[Group]:
         read = () if _is_shared(name) else ("STREAM.MSG.GET.{}",)
         requests = [f"{API}{verb.format(name)}" for verb in (*_FOLLOW, *read)]
         yield Group(f"the stream {name}", (*requests, f"$JS.ACK.{name}.>", f"$JS.FC.{name}.>"))
-    for roles, name, verbs in _OTHER_STREAMS:
-        if role in roles:
+    for readers, name, verbs in _OTHER_STREAMS:
+        if role in readers:
             flow = (f"$JS.FC.{name}.>",) if "CONSUMER.CREATE.{}.>" in verbs else ()
             yield Group(f"the stream {name}", (*(f"{API}{verb.format(name)}" for verb in verbs), *flow))
 
