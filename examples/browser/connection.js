@@ -91,8 +91,8 @@ export class Connection extends EventTarget {
   subscribe(subject, stream, callback) {
     this.nats.subscribe(subject, {
       callback: (error, message) => {
-        if (error) return;
-        const body = message.json();
+        const body = error ? null : objectIn(message);
+        if (!body) return;
         this.onMessage({ direction: "received", how: "subscribe", stream, subject: message.subject, headers: shownHeaders(message), body });
         callback(body);
       },
@@ -105,7 +105,8 @@ export class Connection extends EventTarget {
     const messages = await consumer.consume({ idle_heartbeat: 2000, expires: 10_000 });
     (async () => {
       for await (const message of messages) {
-        const body = message.json();
+        const body = objectIn(message);
+        if (!body) continue;
         this.onMessage({ direction: "received", how: "stream", stream, subject, headers: shownHeaders(message), body });
         callback(body);
       }
@@ -118,8 +119,8 @@ export class Connection extends EventTarget {
     const consumer = await this.js.consumers.get(stream, { filter_subjects: subject });
     try {
       const message = await consumer.next({ expires: 1000 }); // the shortest time that there is
-      const body = message?.json();
-      if (message) this.onMessage({ direction: "received", how: "stream", stream, subject, headers: shownHeaders(message), body });
+      const body = message && objectIn(message);
+      if (body) this.onMessage({ direction: "received", how: "stream", stream, subject, headers: shownHeaders(message), body });
       return body;
     } finally {
       await consumer.delete();
@@ -143,6 +144,16 @@ export class Connection extends EventTarget {
     this.isConnected = isConnected;
     this.isServed = true; // until a request shows otherwise
     this.dispatchEvent(new Event(isConnected ? "connected" : "disconnected"));
+  }
+}
+
+// What a message of the service has; null: whoever sent it, it was not the service, and must not stop the page.
+function objectIn(message) {
+  try {
+    const body = message.json();
+    return typeof body === "object" ? body : null;
+  } catch {
+    return null;
   }
 }
 

@@ -54,7 +54,7 @@ export class Tasks extends EventTarget {
   }
 
   listen() {
-    this.connection.subscribe("progress.*", `${this.streams}_progress`, (event) => event.user_id === this.userId && this.merge(event, true));
+    this.connection.subscribe("progress.*", `${this.streams}_progress`, (event) => event.user_id === this.userId && typeof event.task_id === "string" && this.merge(event, true));
   }
 
   // Reads the newest tasks; those that are not listed any more have been deleted.

@@ -38,6 +38,17 @@ from tests.waiting import eventually
 pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 
 TASKS = 200
+MESSAGES = 10_000
+HOSTILE_BODIES = (
+    b"",
+    b"no JSON",
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"7",
+    b'{"user_id": 0}',
+    b'{"user_id": 0, "task_id": [{}]}',
+)
 CHUNKS = 80  # of a recording of 630 s
 BLOCKED_MS = 100  # CPU time of a task of the main thread
 
@@ -347,6 +358,34 @@ async def test_the_drawer_shows_the_newest_messages_and_repeated_ones_once(tmp_p
     assert newest == [f"progress.{task}" for task in ["last", *reversed(range(TASKS + 20))]][: len(newest)]
     # And once the list, which the page may have requested again, and its reply
     assert seen["subjects"].count(subjects.LIST) <= 2
+
+
+async def test_ten_thousand_messages_and_hostile_ones_do_not_stop_the_page(tmp_path: Path) -> None:
+    # Given a page with an open drawer
+    known = listed(0, "meeting.wav")
+    event = {"task_id": known.task_id, "user_id": 0, "state": "running", "stage": "transcribing", "progress": 1}
+    huge = {"task_id": "huge", "user_id": 0, "sequence": 1, "state": "running", "audio_file_id": HOSTILE * 10_000}
+    async with site_in(tmp_path) as site, streams_of(site) as client:
+        await client.subscribe(subjects.LIST, cb=lists([known]))
+        visiting = asyncio.create_task(site.visit("drawer", last="progress.last"))
+        await eventually(lambda: (tmp_path / "open").exists() or visiting.done(), within=WITHIN_S)
+        # When NATS sends what the service never would: no JSON, no object, no task, markup, and very much of it
+        for number, body in enumerate([*HOSTILE_BODIES, json.dumps(huge).encode()]):
+            await client.publish(subjects.progress(f"hostile{number}"), body)
+        # And ten thousand events of a task
+        for sequence in range(MESSAGES):
+            numbered = event | {"sequence": sequence, "error": {"code": HOSTILE, "message": HOSTILE}}
+            await client.publish(subjects.progress(known.task_id), json.dumps(numbered).encode())
+        await client.publish(subjects.progress("last"), json.dumps(event | {"task_id": "last", "sequence": 1}).encode())
+        seen = await visiting
+    # Then the drawer shows the newest ones, what is no task is in no list, and nothing was run or complained about
+    assert len(seen["subjects"]) == TASKS
+    assert len(seen["tasks"]) == 3  # the two whose events came, and the one with the name of markup
+    assert "meeting.wav" in seen["tasks"]
+    assert seen["complaints"] == []
+    # And the page was never blocked for long
+    print(f"the main thread was blocked for {seen['blocked']:.0f} ms at most")
+    assert seen["blocked"] <= BLOCKED_MS
 
 
 async def test_the_time_that_is_left_is_shown_once_two_estimates_agree(tmp_path: Path) -> None:

@@ -682,9 +682,10 @@ async function refusals() {
 async function drawer() {
   const page = await open();
   await page.click("#inspect");
+  await watchTasks(page);
   writeFileSync(`${folder}/open`, "");
   await says(page, "#message-list", options.last);
-  const observed = { subjects: await texts(page, "#message-list code") };
+  const observed = { subjects: await texts(page, "#message-list code"), tasks: await texts(page, "#tasks a"), blocked: await longestTask(page) };
   await inspect(page, "drawer");
   return observed;
 }
