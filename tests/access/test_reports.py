@@ -12,6 +12,7 @@ from natscribe.client.examination import Examination, examine
 from natscribe.schemas.workers import WorkerInfo
 from pydantic import SecretStr
 
+from app.cancellation import cancel_all
 from app.jetstream.usage import read_usage
 from app.main import Worker
 from app.settings import Settings
@@ -117,7 +118,10 @@ async def test_a_publisher_with_another_store_is_shown_that_of_the_service(setti
 async def seen(settings: Settings) -> Dashboard:
     board = Dashboard()
     async with Client(settings) as client:
-        await top.read_once(client, board)
+        watching = asyncio.create_task(top.keep_current(client, board))
+        await eventually(lambda: bool(board.running and board.failures and board.queue.queues) or bool(board.problems))
+        await eventually(lambda: not board.problems or len(board.problems) > 2)
+        await cancel_all([watching])
     return board
 
 

@@ -4,15 +4,16 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
-from natscribe.cli.console import ERROR, WARNING, out
+from natscribe.cli.console import ERROR, WARNING
 from natscribe.cli.top.dashboard import MAX_FAILURES, MAX_RUNNING, Dashboard
-from natscribe.cli.top.layout import print_snapshot, render
+from natscribe.cli.top.layout import render
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.task_list import ListedTask, TaskPage
 from natscribe.schemas.task_queues import UserLoad
 from rich.console import Console
 
+from tests.unit.cli.conftest import Run
 from tests.unit.messages import NOON, listed_task, progress_event, queue_overview
 
 GONE = ErrorDetail(code=ErrorCode.AUDIO_NOT_FOUND, message="No recording is named 'meeting.flac': upload it.")
@@ -39,12 +40,6 @@ def drawn(dashboard: Dashboard, *, width: int, height: int, now: float = 0) -> l
     console = Console(file=StringIO(), width=width, height=height)
     with console.capture() as captured:
         console.print(render(dashboard, "nats://localhost:4222", width=width, height=height, now=now))
-    return captured.get().splitlines()
-
-
-def snapshot(dashboard: Dashboard) -> list[str]:
-    with out.capture() as captured:
-        print_snapshot(dashboard)
     return captured.get().splitlines()
 
 
@@ -153,37 +148,14 @@ def test_the_users_with_the_most_waiting_audio_are_shown_if_there_are_several(co
     assert [line.split() for line in lines if "user-" in line] == [
         [f"user-{number}", "9", "1", "1:39"] for number in range(shown)
     ]
-    assert sum("user-" in line for line in snapshot(dashboard)) == (count if shown else 0)
 
 
-def test_a_snapshot_has_all_that_is_kept() -> None:
-    # Given a dashboard with much on it, when it is printed for a program
-    lines = snapshot(busy())
-    # Then all of it is there, a line each
-    assert sum("transcribing" in line for line in lines) == 100
-    assert sum("gone-" in line for line in lines) == MAX_FAILURES
-    titles = [line.split()[0] for line in lines if line.split()[0] in {"priority", "running", "failed"}]
-    assert titles == ["priority", "running", "failed"]
-    assert len(lines) == len(titles) + 9 + 100 + MAX_FAILURES
-    # And each line says whole what it is about
-    assert lines[1].split()[:4] == ["high", "transcription", "99999", "999"]
-    assert lines[3].split()[:2] == ["high", "live"]
-    running = (
-        "weekly-meeting-of-the-team-7-ab12cd34   transcribing, attempt 2   7 %  10:00:00  9:59:59  gpu-1-4711-9f3c"
-    )
-    assert lines[18] == running
-    assert lines[-1].rstrip().endswith(f"  gone-80  {GONE.code}: {GONE.message}")
-
-
-def test_a_snapshot_has_the_details_of_the_list() -> None:
+def test_the_details_of_the_list_are_shown() -> None:
     # Given a task without an event so far
     dashboard = Dashboard()
     task = listed("t1", worker="gpu-1-4711-9f3c", duration_seconds=61.5, eta_seconds=9.2)
     dashboard.reconcile(TaskPage(tasks=[task]), 1, 1)
     # Then its worker, its duration and its remaining time are shown
-    titles, line = snapshot(dashboard)
-    assert titles.split() == ["running", "recording", "stage", "length", "left", "worker"]
-    assert line == "t1       meeting.flac  running  40 %    1:01  0:09  gpu-1-4711-9f3c"
     assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-2:] == ["0:09", "gpu-1-4711-9f3c"]
 
 
@@ -192,7 +164,6 @@ def test_the_lag_of_a_live_task_is_shown_before_its_first_event() -> None:
     dashboard = Dashboard()
     dashboard.reconcile(TaskPage(tasks=[listed("t1", lag_seconds=12.5)]), 1, 1)
     # Then its lag is shown in place of a percentage
-    assert "live, 0:12 behind" in snapshot(dashboard)[1]
     assert drawn(dashboard, width=80, height=24, now=1)[-1].split()[-3:] == ["live", "lag", "0:12"]
 
 
@@ -205,8 +176,6 @@ def test_the_speakers_of_a_live_task_are_counted(speakers: int, text: str) -> No
     for width in (80, 130):
         *_, line = drawn(dashboard, width=width, height=24)
         assert f" {text} " in line
-    expected = "live" if speakers == 0 else f"live, {text}"
-    assert f"  {expected}  " in snapshot(dashboard)[1]
 
 
 @pytest.mark.parametrize("width", [80, 110, 130, 200])
@@ -250,3 +219,9 @@ def test_the_remaining_time_decreases_and_a_silent_worker_is_marked() -> None:
     dashboard = dashboard_of(event("t1", eta_seconds=65))
     assert "1:00" in "\n".join(drawn(dashboard, width=80, height=24, now=5))
     assert "silent" in "\n".join(drawn(dashboard, width=80, height=24, now=20))
+
+
+def test_a_program_is_told_which_commands_print_the_same(run: Run) -> None:
+    ended = run("top")
+    assert ended.exit_code == 2
+    assert "needs a terminal: `natscribe queue`" in " ".join(ended.stderr.split())

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, aclosing
 
 from rich.live import Live
 
-from natscribe.cli.console import WARNING, Terminal, err, out, read_settings, run_and_exit
+from natscribe.cli.console import Terminal, out, read_settings, require, run_and_exit
 from natscribe.cli.top.dashboard import MAX_FAILURES, Dashboard
 from natscribe.cli.top.keys import keys
-from natscribe.cli.top.layout import print_snapshot, render
-from natscribe.client import Client, ClientError, NotAllowedError
+from natscribe.cli.top.layout import render
+from natscribe.client import Client, ClientError, NotAllowedError, command
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_list import MAX_LISTED_TASKS
 
@@ -19,11 +19,12 @@ REDRAW_EVERY_S = 0.5  # also without events: the times on the screen advance
 QUEUE_EVERY_S = 2.0
 CANCEL_AGAIN_AFTER_S = 0.05
 LIST_EVERY_S = 10.0
-COLLECT_EVENTS_S = 1.0  # how long events are collected for a snapshot
 
 
 def top() -> None:
-    """Show waiting, running and failed tasks, live. The key q quits. Without a terminal: print one snapshot."""
+    """Show waiting, running and failed tasks, live. The key q quits."""
+    once = f"`{command()} queue`, `list --state running` and `list --state failed` print the same once"
+    require(out.is_terminal and not out.is_dumb_terminal, f"this needs a terminal: {once}")
     run_and_exit(_run())
 
 
@@ -35,16 +36,8 @@ async def _run() -> int:
         if away:
             dashboard.problems["nats"] = "NATS is unavailable, waiting ..."
 
-    client = Client(settings, on_outage=note_outage)
-    if out.is_terminal and not out.is_dumb_terminal:
-        await _watch(client, dashboard, settings.nats_addresses)
-        return 0
-    async with client:
-        await read_once(client, dashboard)
-    print_snapshot(dashboard)
-    for problem in dict.fromkeys(dashboard.problems.values()):
-        err.print(problem, style=WARNING)
-    return 1 if dashboard.problems else 0
+    await _watch(Client(settings, on_outage=note_outage), dashboard, settings.nats_addresses)
+    return 0
 
 
 async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
@@ -66,27 +59,16 @@ async def _watch(client: Client, dashboard: Dashboard, address: str) -> None:
             live = closing.enter_context(
                 Live(console=Terminal(stderr=False, soft_wrap=False), screen=True, auto_refresh=False)
             )
-            await _until_first(
-                quit_pressed.wait(),
-                _follow_events(client, dashboard),
-                _every(QUEUE_EVERY_S, dashboard, "queue", lambda: _update_queue(client, dashboard)),
-                _every(LIST_EVERY_S, dashboard, "list", lambda: _update_list(client, dashboard)),
-                _redraw(live, dashboard, address),
-            )
+            await _until_first(quit_pressed.wait(), keep_current(client, dashboard), _redraw(live, dashboard, address))
 
 
-async def read_once(client: Client, dashboard: Dashboard) -> None:
-    """Fill the dashboard once, for a snapshot.
-
-    The function requests the queues and tasks from the service, and collects the progress events that arrive within
-    COLLECT_EVENTS_S seconds.
-    """
-    requests = asyncio.gather(
-        _update(dashboard, "queue", lambda: _update_queue(client, dashboard)),
-        _update(dashboard, "list", lambda: _update_list(client, dashboard)),
-        asyncio.sleep(COLLECT_EVENTS_S),
+async def keep_current(client: Client, dashboard: Dashboard) -> None:
+    """Update the dashboard with the events of all tasks, and with the service's replies, until cancelled."""
+    await asyncio.gather(
+        _follow_events(client, dashboard),
+        _every(QUEUE_EVERY_S, dashboard, "queue", lambda: _update_queue(client, dashboard)),
+        _every(LIST_EVERY_S, dashboard, "list", lambda: _update_list(client, dashboard)),
     )
-    await _until_first(requests, _follow_events(client, dashboard))
 
 
 async def _until_first(*works: Awaitable[object]) -> None:

@@ -15,9 +15,7 @@ from natscribe.cli.tables import (
     QUEUE_COLUMNS,
     TITLES,
     USER_COLUMNS,
-    Column,
     new_table,
-    print_table,
     queue_cells,
     user_cells,
 )
@@ -25,10 +23,8 @@ from natscribe.cli.top.dashboard import Dashboard, Failure, Running
 from natscribe.cli.wording import (
     SILENT_AFTER_S,
     clock,
-    progress_text,
     shortened,
     speakers_text,
-    to_the_minute,
 )
 from natscribe.schemas.printable import printable
 from natscribe.schemas.task_queues import QueueStatus, UserLoad
@@ -39,17 +35,6 @@ _MIN_NAME_COLUMNS = 9  # columns
 _REASON_COLUMNS = 44  # characters of a line for the time and part of the reason of a failure
 _MAX_USERS = 5  # rows
 _MIN_ROWS = 3  # of the running tasks, and of the failures if there are as many
-
-_RUNNING = (
-    Column("running"),
-    Column("recording"),
-    Column("stage"),
-    Column("", right=True),
-    Column("length", right=True),
-    Column("left", right=True),
-    Column("worker"),
-)
-_FAILED = Column("failed"), Column("task"), Column("error")
 
 
 @dataclass(frozen=True)
@@ -186,19 +171,3 @@ def reason(failure: Failure) -> str:
 
 def _is_today(time: datetime) -> bool:
     return time.astimezone().date() == datetime.now(timezone.utc).astimezone().date()
-
-
-def print_snapshot(dashboard: Dashboard) -> None:
-    """Print the task queues, the running tasks and the failures of a dashboard once, without shortening names."""
-    print_table(QUEUE_COLUMNS, [queue_cells(queue) for queue in used_queues(dashboard)])
-    print_table(USER_COLUMNS, [user_cells(load) for load in _users(dashboard)])
-    print_table(_RUNNING, [_cells(task_id, task) for task_id, task in dashboard.running.items()])
-    failures = [[to_the_minute(failure.time), failure.task_id, reason(failure)] for failure in dashboard.failures]
-    print_table(_FAILED, failures)
-
-
-def _cells(task_id: str, running: Running) -> list[str]:
-    task, duration = running.latest, running.duration_s
-    length, left = (clock(seconds) if seconds is not None else "" for seconds in (duration, task.eta_seconds))
-    progress = progress_text(task)
-    return [task_id, running.recording, stage_text(running, wide=True), progress, length, left, running.worker]
