@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,8 +43,6 @@ from app.updates import Append, Checkpoint, NewText, Progress, SpeakerState
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 
-ReportLag = Callable[[float], None]  # takes the seconds of stored audio that have no text yet
-
 
 @dataclass(frozen=True, slots=True)
 class LiveTranscriber:
@@ -77,9 +75,8 @@ class LiveTranscriber:
         loaded = await self._load(task)
         frames = FrameReader(self.nats, self.settings.stream_names.live, task)
         source = LiveSource(self.engine, frames, task, checkpoint)
-        with self.metrics.following() as report_lag:
-            session = LiveSession(self, source, append, report_lag)
-            await session.run()
+        session = LiveSession(self, source, append)
+        await session.run()
         self.metrics.refused_frames.inc(frames.refused)
         audio_error = None
         if frames.size and (task.keep_audio or task.diarize):
@@ -127,14 +124,13 @@ class LiveSession:
     The session owns all parts of the attempt, and has them work on one transcript.
     """
 
-    def __init__(self, worker: LiveTranscriber, source: LiveSource, append: Append, report_lag: ReportLag) -> None:
+    def __init__(self, worker: LiveTranscriber, source: LiveSource, append: Append) -> None:
         """Start with the segments in the checkpoint of the source.
 
-        `worker`: what the live tasks of this worker share. `append`: appends an update to the task's log. `report_lag`:
-        is called with the lag when audio or text has arrived.
+        `worker`: what the live tasks of this worker share. `append`: appends an update to the task's log.
         """
         task, checkpoint = source.task, source.checkpoint
-        self._source, self._append, self._report_lag = source, append, report_lag
+        self._source, self._append = source, append
         self._diarizer, self._metrics = worker.diarizer, worker.metrics
         self._early = EarlyTranscription(worker.windows, task.options)
         language, windows = checkpoint.language, self._utterances()
@@ -167,6 +163,7 @@ class LiveSession:
             if self._source.speakers is not None:
                 await self._append(self._speakers.settle(self._source.seconds))
         finally:
+            self._metrics.set_lag(self, None)
             await cancel_all([publishing, *naming])
             await self._early.close()
 
@@ -201,7 +198,7 @@ class LiveSession:
                     continue
                 if isinstance(item, Window):
                     self._waiting.append(_Utterance(item.channel, item.end, self._source.spoken_at(item.end)))
-                self._report_lag(self._lag)
+                self._metrics.set_lag(self, self._lag)
                 yield item
 
     async def _take(self, item: StageAdvanced | WindowText) -> None:
@@ -219,7 +216,7 @@ class LiveSession:
                 if end - reached >= SILENT_S:
                     await self._add(WindowText(segments=[], language=self._run.language, end=end, channel=channel))
             await self._append(self._progress(end, waits=self._source.waits))
-        self._report_lag(self._lag)
+        self._metrics.set_lag(self, self._lag)
 
     async def _add(self, text: WindowText) -> None:
         """Add a text to the transcript, and append it and what it changes to the task's log.

@@ -1,7 +1,5 @@
 """The metrics of live tasks: how far text lags behind audio, and the delays of segments and partial results."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,7 +12,7 @@ class LiveMetrics:
     """Creates the metrics of one worker's live tasks, and exposes the largest lag of these tasks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._lags: dict[object, float] = {}  # by delivery
+        self._lags: dict[object, float] = {}  # by session: a task may have two, of which one is ending
         self._lag = Gauge(
             "natscribe_live_lag_seconds",
             "Seconds of published audio without text, of the live task with the largest lag.",
@@ -42,23 +40,10 @@ class LiveMetrics:
             "Seconds of live speech that were published with one speaker, and later attributed to another one.",
         )
 
-    @contextmanager
-    def following(self) -> Iterator[Callable[[float], None]]:
-        """Include a live task in the metric of the largest lag until the block ends.
-
-        Yield a function that the task calls with its current lag: how many seconds of its stored audio have no text
-        yet.
-        """
-        delivery = object()  # not the task, whose next delivery may start before this one has ended
-        self._lags[delivery] = 0.0
-
-        def set_lag(seconds: float) -> None:
-            if delivery in self._lags:
-                self._lags[delivery] = seconds
-                self._lag.set(max(self._lags.values()))
-
-        try:
-            yield set_lag
-        finally:
-            del self._lags[delivery]
-            self._lag.set(max(self._lags.values(), default=0.0))
+    def set_lag(self, session: object, seconds: float | None) -> None:
+        """Set the lag of a live session: how many seconds of its stored audio have no text yet; None: it has ended."""
+        if seconds is None:
+            self._lags.pop(session, None)
+        else:
+            self._lags[session] = seconds
+        self._lag.set(max(self._lags.values(), default=0.0))

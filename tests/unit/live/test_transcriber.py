@@ -15,7 +15,7 @@ from natscribe.schemas.windows import Window, WindowText
 from structlog.testing import capture_logs
 
 from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
-from app.errors import PermanentError
+from app.errors import FencedError, PermanentError
 from app.live.audio_recording import STORE_ATTEMPTS, check_store
 from app.live.transcriber import SILENT_S
 from app.settings import Settings
@@ -72,6 +72,10 @@ def progress_with_text(updates: list[TaskUpdate | Result]) -> list[Progress]:
     ]
 
 
+def lag(parts: Parts) -> float:
+    return parts.meter.registry.get_sample_value("natscribe_live_lag_seconds") or 0.0
+
+
 async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text_yet(parts: Parts) -> None:
     # Given 25 seconds of audio, of which the engine finds an utterance in each ten
     updates = await updates_of(parts)
@@ -87,6 +91,17 @@ async def test_each_utterance_has_its_text_and_how_much_of_the_audio_has_no_text
         parts.meter.registry.get_sample_value(f"natscribe_live_final_delay_seconds_{of}") for of in ("count", "sum")
     ]
     assert reported == [3, pytest.approx(0, abs=60)]
+
+    # And that nothing is behind when the task has ended, also after an error
+    async def fail(_: TaskUpdate) -> None:
+        assert lag(parts) > 0
+        raise FencedError
+
+    task = LiveTask(task_id="live-1", user_id=7, audio=AUDIO)
+    assert lag(parts) == 0
+    with pytest.raises(FencedError):
+        await parts.live_transcriber.transcribe(task, Checkpoint(), fail)
+    assert lag(parts) == 0
 
 
 async def test_another_worker_continues_behind_the_text_that_is_there(parts: Parts) -> None:
