@@ -1,7 +1,7 @@
 """Routes of requests, and middlewares that reply to failed requests with errors, and ignore other invalid messages."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 import structlog
 from faststream import BaseMiddleware, StreamMessage
@@ -34,8 +34,8 @@ def request_route(channel: Channel, handler: Callable[..., Any]) -> NatsRoute:
         TypeError: The handler takes other requests or returns other replies than those of the channel.
     """
     hints = get_type_hints(handler)
-    replies = {*channel.replies, *((NatsResponse,) if channel.has_files else ())}
-    if _members(hints["request"]) != {*channel.messages} or _members(hints["return"]) != replies:
+    reply = channel.reply | NatsResponse if channel.reply and channel.has_files else channel.reply
+    if (hints["request"], hints["return"]) != (channel.message, reply):
         message = f"The handler of {channel.subject} and its entry in schemas/channels.py have different messages."
         raise TypeError(message)
     return NatsRoute(
@@ -46,10 +46,6 @@ def request_route(channel: Channel, handler: Callable[..., Any]) -> NatsRoute:
         pending_msgs_limit=MAX_WAITING_REQUESTS,
         title=channel.title,
     )
-
-
-def _members(annotation: Any) -> set[type]:  # a type or a union of types
-    return set(get_args(annotation) or (annotation,))
 
 
 class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters

@@ -6,11 +6,12 @@ read it from here.
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Final
+from functools import partial
+from types import UnionType
+from typing import Any, Final, get_args
 
 from . import subjects
 from .dead_letters import DeadLetter
-from .diarization import DiarizationResult
 from .enums import DescribedEnum
 from .event_headers import (
     AcceptedHeaders,
@@ -22,7 +23,7 @@ from .event_headers import (
     TaskEventHeaders,
 )
 from .headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
-from .kinds import TASKS
+from .kinds import TASKS, Result
 from .live import Partial, SpeakersEvent
 from .progress import ProgressEvent
 from .requests import (
@@ -38,7 +39,7 @@ from .requests import (
 )
 from .task_list import ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest
-from .transcription import SegmentsEvent, TranscriptionResult
+from .transcription import SegmentsEvent
 from .voices import EnrollRequest, ForgetRequest, Forgotten, RenameRequest, Voice, VoicePage, VoicesRequest
 from .windows import WindowReply, WindowRequest
 from .wire import Lane
@@ -72,30 +73,32 @@ CLIENTS: Final = (Role.PUBLISHER, Role.FOLLOWER, Role.OPERATOR)
 LOGS: Final = frozenset({"progress", "segments", "speakers", "results", "dead_letters"})
 
 
+Messages = type[Any] | UnionType  # models, or bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Channel:
     """A subject, or the subjects of one pattern, with the messages and the roles that use it.
 
-    `subject`: has parameters such as `{task_id}`. `messages`: their classes, all with headers of the class `headers`.
-    `replies`: the classes of replies in JSON; empty: the channel has no requests. `has_files`: whether a reply may be a
-    file instead. `publishers`, `subscribers`: who may publish and who may subscribe. `stream`: the field of StreamNames
-    that names the stream of the messages; empty: they are not stored. `for_each`: whether each worker gets a message,
-    in place of one of them. `repeatable`: whether a client may send a request several times, because the reply to any
-    copy is valid.
+    `subject`: has parameters such as `{task_id}`. `name`, `operation`: the ids of the channel in the AsyncAPI document;
+    an internal channel is not in it, and has no operation. `message`: a class, or a union of classes, all with headers
+    of the class `headers`. `reply`: the same of replies in JSON; None: the channel has no requests.
 
-    `name`, `operation`: the ids of the channel in the AsyncAPI document; an internal channel is not in it, and has no
-    operation. `description`: its first paragraph is the summary of the operation; empty: the docstring of the handler,
-    or of the message that the service sends.
+    `publishers`, `subscribers`: who may publish and who may subscribe. `stream`: the field of StreamNames that names
+    the stream of the messages; empty: they are not stored. `has_files`: whether a reply may be a file. `for_each`:
+    whether each worker gets a message, in place of one of them. `repeatable`: whether a client may send a request
+    several times, because the reply to any copy is valid. `description`: its first paragraph is the summary of the
+    operation; empty: the docstring of the handler, or of the message that the service sends.
     """
 
     subject: str
     name: str
     operation: str = ""
     title: str = ""
-    tag: Tag = Tag.INSIDE
-    messages: tuple[type[Any], ...] = ()  # models, or `bytes`
-    replies: tuple[type[Any], ...] = ()
+    message: Messages = bytes
+    reply: Messages | None = None
     _: KW_ONLY
+    tag: Tag = Tag.ASK
     headers: type[Headers] = RequestHeaders
     publishers: tuple[Role, ...] = CLIENTS
     subscribers: tuple[Role, ...] = SERVICE
@@ -106,6 +109,16 @@ class Channel:
     description: str = ""
 
     @property
+    def messages(self) -> tuple[type[Any], ...]:
+        """The classes of the messages."""
+        return get_args(self.message) or (self.message,)
+
+    @property
+    def replies(self) -> tuple[type[Any], ...]:
+        """The classes of the replies in JSON."""
+        return get_args(self.reply) or ((self.reply,) if self.reply else ())
+
+    @property
     def is_internal(self) -> bool:
         """Whether the channel is not part of the contract, so that the AsyncAPI document omits it."""
         return not self.operation
@@ -113,7 +126,7 @@ class Channel:
     @property
     def is_request_of_clients(self) -> bool:
         """Whether clients send requests, and one worker replies to each."""
-        return bool(self.replies) and self.publishers != SERVICE and not self.for_each
+        return bool(self.reply) and self.publishers != SERVICE and not self.for_each
 
     @property
     def group(self) -> str:
@@ -130,6 +143,7 @@ class Channel:
 class Event(Channel):
     """A channel on which the service sends."""
 
+    tag: Tag = Tag.FOLLOW
     headers: type[Headers] = TaskEventHeaders
     publishers: tuple[Role, ...] = SERVICE
     subscribers: tuple[Role, ...] = CLIENTS
@@ -147,6 +161,10 @@ class Internal(Channel):
     publishers: tuple[Role, ...] = SERVICE
 
 
+_ID: Final = "{task_id}"
+_of_publisher = partial(Channel, publishers=PUBLISHER)
+_of_operator = partial(Channel, tag=Tag.OPERATE, publishers=OPERATOR)
+_about_voices = partial(Channel, tag=Tag.NAME, publishers=PUBLISHER)
 _PUBLISHING: Final = (
     "There is a task queue for each priority. Publish with JetStream and wait for its acknowledgement: only an "
     "acknowledged task is stored. A full queue refuses the task with an error (err_code 10077); a misspelt priority is "
@@ -159,14 +177,14 @@ _TASKS: Final = {
     Lane.DIARIZATION: "Detect who speaks when in a recording: report progress, then publish the result.",
     Lane.LIVE: "Transcribe audio while it is being published: publish segments, and the result at the end.",
 }
-TASK_QUEUES: Final[Mapping[Lane, Channel]] = {
+TASK_QUEUES: Mapping[Lane, Channel] = {
     lane: Channel(
-        subject=subjects.tasks(lane, "{priority}"),
-        name=f"{lane}Tasks",
-        operation=f"submit{lane.capitalize()}",
-        title=f"Submit a {lane.task} task",
+        subjects.tasks(lane, "{priority}"),
+        f"{lane}Tasks",
+        f"submit{lane.capitalize()}",
+        f"Submit a {lane.task} task",
+        TASKS[lane],
         tag=Tag.SUBMIT,
-        messages=(TASKS[lane],),
         headers=TaskHeaders,
         publishers=(*SERVICE, *PUBLISHER),  # the service replays dead letters
         subscribers=(),  # JetStream stores tasks; workers start them by grants
@@ -175,13 +193,12 @@ TASK_QUEUES: Final[Mapping[Lane, Channel]] = {
     )
     for lane, summary in _TASKS.items()
 }
-FRAMES: Final = Channel(
+FRAMES = Channel(
     subjects.live_audio("{task_id}"),
     "liveAudio",
     "publishFrame",
     "Publish live audio",
-    Tag.SUBMIT,
-    (bytes,),
+    tag=Tag.SUBMIT,
     headers=FrameHeaders,
     publishers=PUBLISHER,
     stream="live",
@@ -192,240 +209,143 @@ FRAMES: Final = Channel(
     "`untranscribed`. A full stream refuses frames with an error (err_code 10077): publish them again later. The audio "
     "ends with the last frame, or after `idle_seconds` without a frame.",
 )
-PROGRESS: Final = Event(
-    subjects.progress("{task_id}"),
+PROGRESS = Event(
+    subjects.progress(_ID),
     "progress",
     "followProgress",
     "Task progress",
-    Tag.FOLLOW,
-    (ProgressEvent,),
+    ProgressEvent,
     subscribers=(*SERVICE, *CLIENTS),
     stream="progress",
 )
-SEGMENTS: Final = Event(
-    subjects.segments("{task_id}"),
-    "segments",
-    "followSegments",
-    "Live segments",
-    Tag.FOLLOW,
-    (SegmentsEvent,),
-    stream="segments",
+SEGMENTS = Event(
+    subjects.segments(_ID), "segments", "followSegments", "Live segments", SegmentsEvent, stream="segments"
 )
-SPEAKERS: Final = Event(
-    subjects.speakers("{task_id}"),
+SPEAKERS = Event(
+    subjects.speakers(_ID),
     "speakers",
     "followSpeakers",
     "Live speakers",
-    Tag.FOLLOW,
-    (SpeakersEvent,),
+    SpeakersEvent,
     headers=SpeakersHeaders,
     stream="speakers",
 )
-PARTIALS: Final = Event(
-    subjects.partials("{task_id}"),
-    "partials",
-    "followPartials",
-    "Partial results",
-    Tag.FOLLOW,
-    (Partial,),
-    headers=PartialHeaders,
+PARTIALS = Event(
+    subjects.partials(_ID), "partials", "followPartials", "Partial results", Partial, headers=PartialHeaders
 )
-RESULTS: Final = Event(
-    subjects.results("{task_id}"),
+RESULTS = Event(
+    subjects.results(_ID),
     "results",
     "receiveResult",
     "Results",
-    Tag.FOLLOW,
-    (TranscriptionResult, DiarizationResult),
+    Result,
     stream="results",
     description="The result of a task.\n\n"
     "One message for each task, stored just before `completed`. If `object` is not null, the whole result is in the "
     "bucket for results under the task id: download it there. A reader of the stream needs the filter `results.*`: the "
     "stream also has the internal `no_results.*`.",
 )
-STATUS: Final = Channel(
-    subjects.STATUS,
-    "statusRequests",
-    "askStatus",
-    "Task status",
-    Tag.ASK,
-    (TaskRequest,),
-    (TaskStatus,),
-    repeatable=True,
+STATUS = Channel(
+    subjects.STATUS, "statusRequests", "askStatus", "Task status", TaskRequest, TaskStatus, repeatable=True
 )
-RESULT: Final = Channel(
+RESULT = Channel(
     subjects.RESULT,
     "resultRequests",
     "askResult",
     "Result in a format",
-    Tag.ASK,
-    (ResultRequest,),
-    (TranscriptionResult, DiarizationResult),
+    ResultRequest,
+    Result,
+    repeatable=True,
     has_files=True,
-    repeatable=True,
 )
-LIST: Final = Channel(
-    subjects.LIST, "listRequests", "listTasks", "List tasks", Tag.ASK, (ListRequest,), (TaskPage,), repeatable=True
+LIST = Channel(subjects.LIST, "listRequests", "listTasks", "List tasks", ListRequest, TaskPage, repeatable=True)
+QUEUE = Channel(
+    subjects.TASK_QUEUES, "queueRequests", "askQueue", "Task queues", QueueRequest, QueueOverview, repeatable=True
 )
-QUEUE: Final = Channel(
-    subjects.TASK_QUEUES,
-    "queueRequests",
-    "askQueue",
-    "Task queues",
-    Tag.ASK,
-    (QueueRequest,),
-    (QueueOverview,),
-    repeatable=True,
+WORKERS = Channel(
+    subjects.WORKERS, "workerRequests", "askWorkers", "Workers", WorkersRequest, WorkerInfo, for_each=True
 )
-WORKERS: Final = Channel(
-    subjects.WORKERS,
-    "workerRequests",
-    "askWorkers",
-    "Workers",
-    Tag.ASK,
-    (WorkersRequest,),
-    (WorkerInfo,),
-    for_each=True,
+CANCEL = _of_publisher(
+    subjects.CANCEL, "cancelRequests", "cancelTask", "Cancel a task", TaskRequest, TaskStatus, repeatable=True
 )
-CANCEL: Final = Channel(
-    subjects.CANCEL,
-    "cancelRequests",
-    "cancelTask",
-    "Cancel a task",
-    Tag.ASK,
-    (TaskRequest,),
-    (TaskStatus,),
-    publishers=PUBLISHER,
-    repeatable=True,
+DELETE = _of_publisher(
+    subjects.DELETE, "deleteRequests", "deleteTask", "Delete a task or a user", TaskRequest | UserRequest, Deleted
 )
-DELETE: Final = Channel(
-    subjects.DELETE,
-    "deleteRequests",
-    "deleteTask",
-    "Delete a task or a user",
-    Tag.ASK,
-    (TaskRequest, UserRequest),
-    (Deleted,),
-    publishers=PUBLISHER,
+ENROLL = _about_voices(subjects.ENROLL, "enrollRequests", "enrollVoice", "Enrol a voice", EnrollRequest, Voice)
+VOICES = _about_voices(
+    subjects.VOICES, "voicesRequests", "listVoices", "List voices", VoicesRequest, VoicePage, repeatable=True
 )
-ENROLL: Final = Channel(
-    subjects.ENROLL,
-    "enrollRequests",
-    "enrollVoice",
-    "Enrol a voice",
-    Tag.NAME,
-    (EnrollRequest,),
-    (Voice,),
-    publishers=PUBLISHER,
-)
-VOICES: Final = Channel(
-    subjects.VOICES,
-    "voicesRequests",
-    "listVoices",
-    "List voices",
-    Tag.NAME,
-    (VoicesRequest,),
-    (VoicePage,),
-    publishers=PUBLISHER,
-    repeatable=True,
-)
-RENAME: Final = Channel(
-    subjects.RENAME,
-    "renameRequests",
-    "renameVoice",
-    "Rename a voice",
-    Tag.NAME,
-    (RenameRequest,),
-    (Voice,),
-    publishers=PUBLISHER,
-)
-FORGET: Final = Channel(
-    subjects.FORGET,
-    "forgetRequests",
-    "forgetVoice",
-    "Forget a voice",
-    Tag.NAME,
-    (ForgetRequest,),
-    (Forgotten,),
-    publishers=PUBLISHER,
-)
-FORGOTTEN: Final = Event(
+RENAME = _about_voices(subjects.RENAME, "renameRequests", "renameVoice", "Rename a voice", RenameRequest, Voice)
+FORGET = _about_voices(subjects.FORGET, "forgetRequests", "forgetVoice", "Forget a voice", ForgetRequest, Forgotten)
+FORGOTTEN = Event(
     subjects.forgotten("{voice}"),
     "forgottenVoices",
     "followForgotten",
     "Forgotten voices",
-    Tag.NAME,
-    (Forgotten,),
+    Forgotten,
+    tag=Tag.NAME,
     headers=ForgottenHeaders,
 )
-DEAD_LETTERS: Final = Event(
+DEAD_LETTERS = Event(
     subjects.dead_letters("{kind}"),
     "deadLetters",
     "watchDeadLetters",
     "Dead letters",
-    Tag.OPERATE,
-    (DeadLetter,),
+    DeadLetter,
+    tag=Tag.OPERATE,
     headers=CloudEventHeaders,
     subscribers=OPERATOR,
     stream="dead_letters",
 )
-REPLAY: Final = Channel(
-    subjects.REPLAY,
-    "replayRequests",
-    "replayDeadLetters",
-    "Replay dead letters",
-    Tag.OPERATE,
-    (ReplayRequest,),
-    (Replayed,),
-    publishers=OPERATOR,
+REPLAY = _of_operator(
+    subjects.REPLAY, "replayRequests", "replayDeadLetters", "Replay dead letters", ReplayRequest, Replayed
 )
-DELETE_LETTERS: Final = Channel(
+DELETE_LETTERS = _of_operator(
     subjects.DELETE_LETTERS,
     "letterDeletionRequests",
     "deleteDeadLetters",
     "Delete dead letters",
-    Tag.OPERATE,
-    (DeleteLettersRequest,),
-    (LettersDeleted,),
-    publishers=OPERATOR,
+    DeleteLettersRequest,
+    LettersDeleted,
 )
-ACCEPTED: Final[Mapping[Lane, Channel]] = {
+ACCEPTED: Mapping[Lane, Channel] = {
     lane: Channel(
-        subject=subjects.accepted(lane, "{priority}"),
-        name=f"accepted{lane.capitalize()}Tasks",
-        operation=f"accept{lane.capitalize()}",
-        title=f"Accepted {lane.task} tasks",
-        messages=(TASKS[lane],),
+        subjects.accepted(lane, "{priority}"),
+        f"accepted{lane.capitalize()}Tasks",
+        f"accept{lane.capitalize()}",
+        f"Accepted {lane.task} tasks",
+        TASKS[lane],
+        tag=Tag.INSIDE,
         headers=AcceptedHeaders,
         publishers=(),  # JetStream republishes tasks there
     )
     for lane in Lane
 }
-WINDOWS: Final = Channel(
+WINDOWS = Channel(
     subjects.windows("{engine}"),
     "windowRequests",
     "transcribeWindow",
     "Shared windows",
-    Tag.INSIDE,
-    (WindowRequest,),
-    (WindowReply,),
+    WindowRequest,
+    WindowReply,
+    tag=Tag.INSIDE,
     headers=InsideHeaders,
     publishers=SERVICE,
 )
-NO_RESULTS: Final = Internal(subjects.no_results("{task_id}"), "noResults", subscribers=(), stream="results")
-GRANTS: Final = Internal(subjects.ready("{slots}", "{sequence}"), "grants", subscribers=(), stream="ready")
-REMOVED: Final = Internal(subjects.REMOVED, "removedTasks")
-POSITIONS: Final = Internal(subjects.POSITIONS, "positions")
-REMINDERS: Final = Internal(
+NO_RESULTS = Internal(subjects.no_results("{task_id}"), "noResults", subscribers=(), stream="results")
+GRANTS = Internal(subjects.ready("{slots}", "{sequence}"), "grants", subscribers=(), stream="ready")
+REMOVED = Internal(subjects.REMOVED, "removedTasks")
+POSITIONS = Internal(subjects.POSITIONS, "positions")
+REMINDERS = Internal(
     subjects.reminder("{user}", "{recording}", "{task_id}"), "reminders", subscribers=(), stream="retention"
 )
-DUE: Final = Internal(
+DUE = Internal(
     subjects.due("{user}", "{recording}", "{task_id}"), "due", publishers=(), subscribers=(), stream="retention"
 )
-LEASE: Final = Internal("fleet.{key}", "lease", publishers=())  # JetStream republishes the bucket there
-QUOTAS: Final = Internal("quotas.{user}", "quotas", publishers=())
+LEASE = Internal("fleet.{key}", "lease", publishers=())  # JetStream republishes the bucket there
+QUOTAS = Internal("quotas.{user}", "quotas", publishers=())
 
-CHANNELS: Final = (
+CHANNELS = (
     *TASK_QUEUES.values(),
     *(FRAMES, PROGRESS, SEGMENTS, SPEAKERS, PARTIALS, RESULTS),
     *(STATUS, RESULT, LIST, QUEUE, WORKERS, CANCEL, DELETE),

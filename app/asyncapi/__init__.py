@@ -9,8 +9,7 @@ from faststream.specification.base import Specification
 
 from app.asyncapi import info, jetstream
 from app.asyncapi.channels import channels, descriptions, operations, parameters
-from app.asyncapi.messages import MESSAGES, schemas
-from app.asyncapi.node import Node
+from app.asyncapi.messages import MESSAGES, Node, schemas
 from app.settings import Settings
 
 

@@ -5,22 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from natscribe.schemas.channels import FRAMES, TASK_QUEUES, Channel, Event
-from natscribe.schemas.enums import DescribedEnum
 from natscribe.schemas.examples import VOICE
 from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority
 
 from app.asyncapi import jetstream
-from app.asyncapi.messages import DOCUMENTED, MessageDescription, paragraphs, replies_on, requests_on
-from app.asyncapi.node import Node
+from app.asyncapi.messages import DOCUMENTED, MessageDescription, Node, paragraphs, replies_on, requests_on
 from app.settings import Settings
 
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _REPLY_TO: Final = {"location": "$message.header#/reply-to", "description": "The inbox that the NATS request names."}
-_ENUMS: Final[Mapping[str, type[DescribedEnum]]] = {"priority": Priority, "kind": Kind}
 _SENT: Final = {channel.title: channel.meaning for channel in DOCUMENTED if isinstance(channel, Event)}
-# FastStream neither subscribes to these nor publishes there: JetStream stores them, and workers read the streams.
-_STORED: Final = (*TASK_QUEUES.values(), FRAMES)
 
 
 def descriptions(brokers: Sequence[Any]) -> dict[str, str]:
@@ -31,7 +26,8 @@ def descriptions(brokers: Sequence[Any]) -> dict[str, str]:
     """
     subscribers = [subscriber.specification for broker in brokers for subscriber in broker.subscribers]
     publishers = [publisher.specification for broker in brokers for publisher in broker.publishers]
-    described = {channel.title: channel.description for channel in _STORED}
+    # JetStream stores tasks and frames, and workers read the streams.
+    described = {channel.title: channel.description for channel in (*TASK_QUEUES.values(), FRAMES)}
     described |= {endpoint.name: endpoint.description or "" for endpoint in subscribers if endpoint.include_in_schema}
     described |= {endpoint.name: _SENT.get(endpoint.name, "") for endpoint in publishers if endpoint.include_in_schema}
     registered = {channel.title for channel in DOCUMENTED}
@@ -66,8 +62,7 @@ def _channel(channel: Channel, description: str, settings: Settings) -> Node:
     }
     if names := _PARAMETER.findall(channel.subject):
         node["parameters"] = {name: _parameter(name, channel) for name in names}
-    facts = jetstream.stream_facts(settings, channel)
-    return node | ({"x-nats": facts} if facts else {})
+    return node | jetstream.stream_facts(settings, channel)
 
 
 def _parameter(name: str, channel: Channel) -> Node:
@@ -130,7 +125,7 @@ def parameters() -> Node:
             "enum": [term.value for term in enum],
             "description": " ".join(f"`{term}`: {term.meaning}" for term in enum),
         }
-        for name, enum in _ENUMS.items()
+        for name, enum in (("priority", Priority), ("kind", Kind))
     }
     return enums | {
         "task_id": {

@@ -8,7 +8,7 @@ from typing import Final
 from natscribe.jetstream.streams import DUPLICATE_WINDOW_S, RESULTS_BUCKET, TASK_TTL_S
 from natscribe.schemas.channels import Tag
 
-from app.asyncapi.node import Node
+from app.asyncapi.messages import Node
 from app.jetstream import streams
 from app.settings import Settings
 

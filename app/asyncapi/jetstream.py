@@ -7,7 +7,7 @@ from natscribe.jetstream.streams import RESULTS_BUCKET, stored_subjects
 from natscribe.schemas import subjects
 from natscribe.schemas.channels import Channel
 
-from app.asyncapi.node import Node
+from app.asyncapi.messages import Node
 from app.jetstream import objects, streams
 from app.settings import Settings
 
@@ -17,7 +17,7 @@ def stream_facts(settings: Settings, channel: Channel) -> Node:
     for config in streams.stream_configs(settings) if channel.stream else ():
         if config.name == getattr(settings.stream_names, channel.stream):
             stored = [subject for subject in stored_subjects(config) if _is_of(channel, subject)]
-            return _where(config, stored) | _stream(config, stored) | _durables(settings, str(config.name), stored)
+            return {"x-nats": _where(config, stored) | _stream(config, stored) | _durables(settings, config, stored)}
     return {}
 
 
@@ -58,11 +58,11 @@ def _stream(config: StreamConfig, stored: list[str]) -> Node:
     }
 
 
-def _durables(settings: Settings, stream: str, stored: list[str]) -> Node:
+def _durables(settings: Settings, stream: StreamConfig, stored: list[str]) -> Node:
     consumers = [
         _consumer(consumer)
         for name, consumer in streams.consumer_configs(settings)
-        if name == stream and consumer.filter_subject in stored
+        if name == stream.name and consumer.filter_subject in stored
     ]
     return {"consumersOfTheService": consumers} if consumers else {}
 

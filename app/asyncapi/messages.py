@@ -21,7 +21,7 @@ from natscribe.schemas.requests import ResultFormat
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from app.asyncapi.node import Node
+Node = dict[str, Any]  # a part of the document: a JSON object as AsyncAPI 3 defines it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """The FastStream publishers of a worker: one for each channel of the contract on which the service publishes."""
 
-from functools import reduce
-from operator import or_
 from typing import Any
 
 from faststream import BaseMiddleware
@@ -36,7 +34,7 @@ def _declared(broker: NatsBroker, channel: Channel) -> LogicPublisher:
         channel.subject,
         timeout=REQUEST_TIMEOUT_S,
         title=channel.title,
-        schema=reduce(or_, channel.messages) if channel.messages else None,
+        schema=channel.message,
         description=channel.meaning if isinstance(channel, Event) else None,
         include_in_schema=isinstance(channel, Event),
     )
