@@ -22,7 +22,7 @@ NODE_READY := tools/node/node_modules/.package-lock.json
 unexport PYTHONDONTWRITEBYTECODE  # containers often set it: each process that a test starts would compile its imports again
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz fuzz-audio soak chaos chaos-cluster check format pictures spec lock top-picture containers test-containers bench mutants clean
+.PHONY: help setup demo up test test-unit test-long test-kernel test-cluster test-mock test-python fuzz fuzz-audio soak chaos chaos-cluster check check-protocol format pictures spec lock top-picture containers test-containers bench mutants clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -100,6 +100,9 @@ check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, contrac
 	@$(BIN)/mypy examples tools
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/pytest -q -n 2 tests/contract benchmarks/tests/test_figures.py benchmarks/tests/test_charts.py
+
+check-protocol: $(READY) ## explore all states of the model of the task protocol; needs SPIN and gcc: two minutes
+	@$(BIN)/python -m tools.check_protocol
 
 pictures: $(READY) $(NODE_READY) ## retake the pictures that the docs page is compared with
 	@RENEW_PICTURES=1 $(BIN)/pytest -q tests/e2e/test_docs_page_in_a_browser.py
