@@ -35,6 +35,7 @@ from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.publishers import Publishers
 from app.operations import health
 from app.redis_store import projection_feed
+from app.requests.discovery import ServiceInstance
 from app.settings import VERSION, Settings
 from app.supervision import run_forever
 from app.telemetry import logs, tracing
@@ -80,7 +81,7 @@ class Worker:
         self._container: Container | None = None
         self.broker = connection.broker(settings, self._connection, traces=traces)
         self._publishers = Publishers(self.broker)
-        self._shared_windows = subscribe(self.broker, settings)
+        self._shared_windows = subscribe(self.broker, settings, ServiceInstance(self._name))
         self.app: AsgiFastStream = self._application()
 
     @property

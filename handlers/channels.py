@@ -5,13 +5,17 @@ broker of its own, may run in one process. So modules list their handlers as `Na
 creates routers of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
+from faststream import BaseMiddleware, StreamMessage
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import channels, subjects
 
+from app.requests.discovery import ServiceInstance
 from app.settings import Settings
 from app.work_sharing.sharing import engine_hash
 from handlers import accepted_tasks, dead_letters, replies, requests, tasks, voices
@@ -25,14 +29,15 @@ HANDLERS: tuple[Callable[..., object], ...] = (  # `...`: handlers differ in the
 )
 
 
-def subscribe(broker: NatsBroker, settings: Settings) -> LogicSubscriber[Msg]:
+def subscribe(broker: NatsBroker, settings: Settings, instance: ServiceInstance) -> LogicSubscriber[Msg]:
     """Declare all channels of a worker but its task slots on a broker that is not connected yet.
 
     Return the subscriber to requests to transcribe windows, i.e. parts of recordings, for other workers.
     """
     windows = request_router()
     subscriber = shared_windows(windows, engine_hash(settings))
-    broker.include_routers(accepted_router(), request_router(*REQUESTS), windows)
+    requested = request_router(*REQUESTS, counting=[partial(replies.CountRequests, instance)])
+    broker.include_routers(accepted_router(), requested, windows, discovery_router(instance))
     return subscriber
 
 
@@ -44,12 +49,27 @@ def accepted_router() -> NatsRouter:
     return NatsRouter(handlers=accepted_tasks.ROUTES, middlewares=[replies.ignore_invalid])
 
 
-def request_router(*routes: NatsRoute) -> NatsRouter:
-    """Create a router of request handlers.
+def discovery_router(instance: ServiceInstance) -> NatsRouter:
+    """Create the router that subscribes to requests of programs that discover services on NATS."""
+    router = request_router()
+    for channel in channels.DISCOVERY:
+        for verb, reply in instance.replies.items():
+            subject = channel.subject.format(verb=verb, instance=instance.id)
+            title, description = channel.title, channel.description
+            router.subscriber(subject, title=title, description=description, decoder=_without_body)(reply)
+    return router
+
+
+async def _without_body(_: StreamMessage[Msg]) -> bytes:  # which may be no JSON
+    return b""
+
+
+def request_router(*routes: NatsRoute, counting: Sequence[Callable[..., BaseMiddleware[Any, Any]]] = ()) -> NatsRouter:
+    """Create a router of request handlers; `counting`: middlewares that count requests.
 
     A handler that fails replies with an error. Requests whose reply subject is not an inbox are ignored.
     """
-    return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors])
+    return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors, *counting])
 
 
 def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, get_type_hints
 
 import structlog
-from faststream import BaseMiddleware, StreamMessage
+from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from faststream.middlewares import ExceptionMiddleware
 from faststream.nats import NatsResponse, NatsRoute
 from nats.aio.msg import Msg
@@ -15,6 +15,7 @@ from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
 from app.errors import RequestError
+from app.requests.discovery import ServiceInstance
 
 MAX_CONCURRENT_REQUESTS = 64  # of one subject: a slow reply delays no other reply
 MAX_WAITING_REQUESTS = 256  # further requests of one subject that wait; more are refused at once
@@ -60,6 +61,21 @@ class InboxesOnly(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type paramet
             msg.reply_to = ""
             return None
         return await call_next(msg)
+
+
+class CountRequests(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
+    """Middleware that counts requests and their errors."""
+
+    def __init__(self, instance: ServiceInstance, request: Msg, /, *, context: ContextRepo) -> None:
+        super().__init__(request, context=context)
+        self._instance = instance
+
+    async def consume_scope(
+        self, call_next: Callable[[StreamMessage[Msg]], Awaitable[object]], msg: StreamMessage[Msg]
+    ) -> object:
+        """Call the handler of the request."""
+        with self._instance.count(msg.raw_message.subject):
+            return await call_next(msg)
 
 
 reply_with_errors = ExceptionMiddleware()

@@ -37,6 +37,7 @@ from .requests import (
     TaskStatus,
     UserRequest,
 )
+from .services import SERVICE_NAME, DiscoveryRequest, ServiceInfo, ServicePing, ServiceStats
 from .task_list import ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest
 from .transcription import SegmentsEvent
@@ -308,6 +309,25 @@ DELETE_LETTERS = _of_operator(
     DeleteLettersRequest,
     LettersDeleted,
 )
+DISCOVERY = tuple(
+    _of_operator(
+        f"$SRV.{{verb}}{whom}",
+        f"{name}Requests",
+        name,
+        title,
+        DiscoveryRequest,
+        ServicePing | ServiceInfo | ServiceStats,
+        for_each=True,
+        description="Discover workers as instances of a NATS service, as `nats micro` does (ADR-32).\n\n"
+        "The body of the request is ignored. Subscribe to an inbox, publish the request with that inbox as its reply "
+        "subject, and collect replies. The numbers of requests and errors are those of one worker since its start.",
+    )
+    for whom, name, title in (
+        ("", "discoverServices", "Discover all services"),
+        (f".{SERVICE_NAME}", "discoverService", "Discover the workers"),
+        (f".{SERVICE_NAME}.{{instance}}", "discoverInstance", "Discover one worker"),
+    )
+)
 ACCEPTED: Mapping[Lane, Channel] = {
     lane: Channel(
         subjects.accepted(lane, "{priority}"),
@@ -351,6 +371,7 @@ CHANNELS = (
     *(STATUS, RESULT, LIST, QUEUE, WORKERS, CANCEL, DELETE),
     *(ENROLL, VOICES, RENAME, FORGET, FORGOTTEN),
     *(DEAD_LETTERS, REPLAY, DELETE_LETTERS),
+    *DISCOVERY,
     *ACCEPTED.values(),
     WINDOWS,
     *(NO_RESULTS, GRANTS, REMOVED, POSITIONS, REMINDERS, DUE, LEASE, QUOTAS),

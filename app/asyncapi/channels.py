@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from natscribe.schemas.channels import FRAMES, TASK_QUEUES, Channel, Event
 from natscribe.schemas.examples import VOICE
+from natscribe.schemas.services import Verb
 from natscribe.schemas.voices import VOICE_ID_PATTERN
 from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority
 
@@ -125,7 +126,7 @@ def parameters() -> Node:
             "enum": [term.value for term in enum],
             "description": " ".join(f"`{term}`: {term.meaning}" for term in enum),
         }
-        for name, enum in (("priority", Priority), ("kind", Kind))
+        for name, enum in (("priority", Priority), ("kind", Kind), ("verb", Verb))
     }
     return enums | {
         "task_id": {
@@ -133,6 +134,10 @@ def parameters() -> Node:
             "location": "$message.payload#/task_id",
             "examples": ["meeting-2026-11-24"],
             "x-pattern": TASK_ID_PATTERN,
+        },
+        "instance": {
+            "description": "The `id` of a worker in its replies.",
+            "examples": ["b1f2c3d4e5f60718293a4b5c6d7e8f90"],
         },
         "voice": {
             "description": f"The id of the voice; it matches `{VOICE_ID_PATTERN}`.",

@@ -53,6 +53,27 @@ export interface DiarizationTask {
   'not_before'?: string | null;
   'identify'?: boolean | null;
 }
+export interface DiscoveryRequest {
+  
+}
+export interface Endpoint {
+  'name': string;
+  'subject': string;
+  'queue_group': string;
+  'metadata': Record<string, string> | null;
+}
+export interface EndpointStats {
+  'name': string;
+  'subject': string;
+  'queue_group': string;
+  'metadata': Record<string, string> | null;
+  'num_requests': number;
+  'num_errors': number;
+  'last_error': string;
+  'processing_time': number;
+  'average_processing_time': number;
+  'data': any;
+}
 export interface EnrollRequest {
   'user_id': number | string;
   'task_id': string;
@@ -262,6 +283,31 @@ export interface SegmentsEvent {
   'segments': Segment[];
   'untranscribed': Interval[];
 }
+export interface ServiceInfo {
+  'name': string;
+  'id': string;
+  'version': string;
+  'metadata': Record<string, string>;
+  'type': string;
+  'description': string;
+  'endpoints': Endpoint[];
+}
+export interface ServicePing {
+  'name': string;
+  'id': string;
+  'version': string;
+  'metadata': Record<string, string>;
+  'type': string;
+}
+export interface ServiceStats {
+  'name': string;
+  'id': string;
+  'version': string;
+  'metadata': Record<string, string>;
+  'type': string;
+  'started': string;
+  'endpoints': EndpointStats[];
+}
 export interface SpeakerVoice {
   'voice': string | null;
   'name': string | null;
@@ -434,6 +480,9 @@ export type CancelRequests = TaskStatus | ErrorReply;
 export type Channels = "auto" | "mix" | "separate";
 export type Codec = "pcm_s16le" | "mulaw" | "alaw" | "opus";
 export type DeleteRequests = TaskRequest | UserRequest;
+export type DiscoverInstanceRequests = ServicePing | ServiceInfo | ServiceStats | ErrorReply;
+export type DiscoverServiceRequests = ServicePing | ServiceInfo | ServiceStats | ErrorReply;
+export type DiscoverServicesRequests = ServicePing | ServiceInfo | ServiceStats | ErrorReply;
 export type EnrollRequests = Voice | ErrorReply;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "quota_exceeded" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type ForgetRequests = Forgotten | ErrorReply;

@@ -1,6 +1,7 @@
 """What the service reports of itself to each user: the doctor, `natscribe top`, workers, and storage; no secret."""
 
 import asyncio
+import json
 
 import nats
 import psutil
@@ -32,7 +33,7 @@ from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.telemetry.test_metrics import sample
 from tests.servers import Servers
-from tests.waiting import eventually
+from tests.waiting import DEADLINE, eventually
 from tests.workers import working
 
 
@@ -183,6 +184,29 @@ async def test_each_worker_replies_to_each_kind_of_client(
             with pytest.raises(NotAllowedError):
                 await client.workers()
     assert [line for line in guarded.refused() if "workers.info" not in line] == []
+
+
+async def test_an_operator_discovers_the_workers(guarded: GuardedNats, settings: Settings, worker: Worker) -> None:
+    # Given another worker
+    async with working(settings, FakeEngine()) as other, connected(guarded, "operator") as nc:
+        names = {service.container.worker_name for service in (worker, other)}
+        # When an operator asks NATS for services, as `nats micro ls` does
+        replies = await nc.subscribe(reply := f"{inbox('operator')}.1")
+        await nc.publish("$SRV.PING", reply=reply)
+        found = [json.loads((await replies.next_msg(timeout=DEADLINE)).data) for _ in names]
+        # Then each worker is an instance, and is asked alone by its id
+        assert {(instance["name"], instance["metadata"]["worker"]) for instance in found} == {
+            ("natscribe", name) for name in names
+        }
+        for instance in found:
+            stats = await nc.request(f"$SRV.STATS.natscribe.{instance['id']}", timeout=DEADLINE)
+            assert json.loads(stats.data)["id"] == instance["id"]
+    # And no other client may ask
+    for user in ("publisher", "follower"):
+        before = len(guarded.refused())
+        async with connected(guarded, user) as nc:
+            await nc.publish("$SRV.PING", reply=f"{inbox(user)}.1")
+            await eventually(lambda before=before: len(guarded.refused()) > before)  # type: ignore[misc]  # no type
 
 
 async def test_metrics_have_the_usage_of_jetstream_by_stream(settings: Settings, worker: Worker) -> None:

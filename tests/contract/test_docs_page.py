@@ -190,7 +190,7 @@ def test_a_message_is_shown_once_and_a_small_request_wherever_it_is_used() -> No
         if message.schema and message.is_whole
     )
     assert shown.keys() == {name for message in MESSAGES.values() if (name := contract.name_of(message["payload"]))}
-    assert {schema for schema, times in shown.items() if times > 1} == {"TaskRequest"}
+    assert {schema for schema, times in shown.items() if times > 1} == {"TaskRequest", "DiscoveryRequest"}
 
 
 def test_the_page_shows_the_limits_of_a_number(page: Page) -> None:

@@ -49,13 +49,16 @@ def test_asyncapi_yaml_is_up_to_date(tmp_path: Path) -> None:
     assert written.read_text(encoding="utf-8") == (ROOT / "asyncapi.yaml").read_text(encoding="utf-8"), "run: make spec"
 
 
+OF_EACH_WORKER = {"askWorkers", "discoverServices", "discoverService", "discoverInstance"}
+
+
 def test_a_request_gets_a_reply_or_an_error_from_one_worker() -> None:
     requests = {name: operation for name, operation in DOCUMENT["operations"].items() if "reply" in operation}
     assert all({"ErrorReply"} < set(names(operation["reply"]["messages"])) for operation in requests.values())
     # One worker of the group replies, except if each does
     of_group = {"nats": {"queue": "natscribe", "bindingVersion": "0.1.0"}}
     for name, operation in requests.items():
-        assert operation.get("bindings") == (None if name == "askWorkers" else of_group)
+        assert operation.get("bindings") == (None if name in OF_EACH_WORKER else of_group)
 
 
 def test_parameters_are_those_of_the_subjects() -> None:

@@ -29,6 +29,7 @@ from app.queue.granted_task import GrantedTask
 from app.queue.grants import Grants, all_grants, read_grant
 from app.queue.scheduler import Scheduler
 from app.queue.stored_message import StoredMessage
+from app.requests.discovery import ServiceInstance
 from app.settings import Settings
 from app.stream_guard import provisioning
 from app.supervision import run_forever
@@ -64,7 +65,7 @@ async def provisioned(settings: Settings = SETTINGS) -> InMemoryNats:
 @cache
 def subscriber() -> LogicSubscriber[Msg]:
     """Declare all channels, once: that takes longer than the other parts, and nothing is delivered by a broker here."""
-    return subscribe(NatsBroker(), SETTINGS)
+    return subscribe(NatsBroker(), SETTINGS, ServiceInstance("worker"))
 
 
 class Parts(Container):

@@ -1,5 +1,7 @@
 """All messages between the service and its clients, compared with the document."""
 
+import re
+
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -10,7 +12,7 @@ PUBLISHED = [
     for operation in document.operations("send").values()
 ]
 REQUESTED = [
-    document.channel_of(operation)["address"]
+    re.sub(r"\{\w+\}", "*", document.channel_of(operation)["address"])
     for operation in document.operations("receive").values()
     if "reply" in operation
     and operation["tags"] != [{"name": "inside"}]  # a subscriber there would count as an idle worker

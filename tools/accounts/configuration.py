@@ -104,6 +104,7 @@ $denied
 EXPORTED: Final = {
     "tasks.>": "",
     "workers.info": 'response_type: stream, threshold: "10s", ',
+    "$SRV.>": 'response_type: stream, threshold: "10s", ',
     "dead_letters.replay": "",
     "dead_letters.delete": "",
     "$KV.quotas.*": "",

@@ -25,6 +25,7 @@ from natscribe.schemas.channels import (
     Internal,
     Role,
 )
+from natscribe.schemas.services import Verb
 from natscribe.schemas.wire import Kind, Priority
 
 from app.jetstream import streams
@@ -36,7 +37,7 @@ STREAMS: Final = {str(config.name): config for config in streams.all_stream_conf
 CONSUMERS: Final = [(stream, str(config.durable_name)) for stream, config in streams.consumer_configs(SETTINGS)]
 API: Final = "$JS.API."
 MAPPED: Final = "$JS.ACK.natscribe."  # where the accounts of clients map requests of this API
-_VALUES: Final = {"priority": [*Priority], "kind": [*Kind]}
+_VALUES: Final = {"priority": [*Priority], "kind": [*Kind], "verb": [*Verb]}
 _WIDER: Final = {channel.name: subjects.ALL_ACCEPTED for channel in ACCEPTED.values()} | {
     REMOVED.name: "scheduler.*",
     POSITIONS.name: "scheduler.*",

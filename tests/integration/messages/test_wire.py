@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import AsyncIterator
+from itertools import product
 from typing import Any
 
 import nats
@@ -11,6 +12,7 @@ from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.channels import CHANNELS, DUE, QUOTAS, Channel
 from natscribe.schemas.progress import State
+from natscribe.schemas.services import Verb
 from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.engines.messages import LiveDiarization
@@ -59,12 +61,13 @@ NOT_SEEN = {
     DUE,  # JetStream stores it, days later
     QUOTAS,  # an operator changes them
 }
-OF_NATS = ("$", "_INBOX.", "_R_.")  # JetStream, its buckets, and replies
+OF_NATS = ("$JS.", "$KV.", "$O.", "_INBOX.", "_R_.")  # JetStream, its buckets, and replies
 
 
 def channel_at(subject: str) -> Channel | None:
     """The channel of a subject; a literal one goes first."""
-    matching = [channel for channel in CHANNELS if re.fullmatch(re.sub(r"\{\w+\}", "[^.]+", channel.subject), subject)]
+    patterns = {channel: re.sub(r"\\{\w+\\}", "[^.]+", re.escape(channel.subject)) for channel in CHANNELS}
+    matching = [channel for channel, pattern in patterns.items() if re.fullmatch(pattern, subject)]
     return min(matching, key=lambda channel: "{" in channel.subject, default=None)
 
 
@@ -97,6 +100,9 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
             await publisher.request(subject, task_id=task_id)
     for subject in (subjects.LIST, subjects.TASK_QUEUES, subjects.WORKERS):
         await publisher.request(subject)
+    instance = json.loads((await publisher.nc.request("$SRV.PING")).data)["id"]
+    for verb, whom in product(Verb, ("", ".natscribe", f".natscribe.{instance}")):
+        await publisher.nc.request(f"$SRV.{verb}{whom}", timeout=10)
     for request in (b'{"task_id": "text", "format": "srt"}', b'{"task_id": "text", "format": "html"}', b"no JSON"):
         await publisher.nc.request(subjects.RESULT, request, timeout=10)
     await publisher.request(subjects.REPLAY, kind="transcription")
