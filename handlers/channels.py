@@ -5,11 +5,10 @@ broker of its own, may run in one process. So modules list their handlers as `Na
 creates routers of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from faststream import BaseMiddleware, StreamMessage
+from faststream import StreamMessage
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
@@ -34,10 +33,9 @@ def subscribe(broker: NatsBroker, settings: Settings, instance: ServiceInstance)
 
     Return the subscriber to requests to transcribe windows, i.e. parts of recordings, for other workers.
     """
-    windows = request_router()
+    windows = request_router(instance)
     subscriber = shared_windows(windows, engine_hash(settings))
-    requested = request_router(*REQUESTS, counting=[partial(replies.CountRequests, instance)])
-    broker.include_routers(accepted_router(), requested, windows, discovery_router(instance))
+    broker.include_routers(accepted_router(), request_router(instance, *REQUESTS), windows, discovery_router(instance))
     return subscriber
 
 
@@ -51,7 +49,7 @@ def accepted_router() -> NatsRouter:
 
 def discovery_router(instance: ServiceInstance) -> NatsRouter:
     """Create the router that subscribes to requests of programs that discover services on NATS."""
-    router = request_router()
+    router = request_router(instance)
     for channel in channels.DISCOVERY:
         for verb, reply in instance.replies.items():
             subject = channel.subject.format(verb=verb, instance=instance.id)
@@ -64,12 +62,13 @@ async def _without_body(_: StreamMessage[Msg]) -> bytes:  # which may be no JSON
     return b""
 
 
-def request_router(*routes: NatsRoute, counting: Sequence[Callable[..., BaseMiddleware[Any, Any]]] = ()) -> NatsRouter:
-    """Create a router of request handlers; `counting`: middlewares that count requests.
+def request_router(instance: ServiceInstance, *routes: NatsRoute) -> NatsRouter:
+    """Create a router of request handlers, whose requests `instance` counts.
 
     A handler that fails replies with an error. Requests whose reply subject is not an inbox are ignored.
     """
-    return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors, *counting])
+    counting = partial(replies.CountRequests, instance)
+    return NatsRouter(handlers=routes, middlewares=[replies.InboxesOnly, replies.reply_with_errors, counting])
 
 
 def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:

@@ -27,6 +27,7 @@ from app.dead_letters.store import DeadLetterStore
 from app.jetstream.decoding import decode
 from app.live.transcriber import LiveTranscriber
 from app.queue.registration import Registration
+from app.requests.discovery import ServiceInstance
 from app.requests.task_list import TaskList
 from app.requests.task_queues import QueueOverviews
 from app.requests.task_requests import TaskRequests
@@ -124,11 +125,12 @@ def parts() -> Parts:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once per session because that takes longer than a test; tests run on the session's loop."""
-    broker, windows = NatsBroker(decoder=decode), channels.request_router()
+    instance = ServiceInstance("worker")
+    broker, windows = NatsBroker(decoder=decode), channels.request_router(instance)
     for lane, handler in HANDLERS.items():
         broker.subscriber(TASK_QUEUES[lane].subject, no_reply=True)(handler)
     channels.shared_windows(windows, ENGINE)
-    broker.include_routers(channels.accepted_router(), channels.request_router(*channels.REQUESTS), windows)
+    broker.include_routers(channels.accepted_router(), channels.request_router(instance, *channels.REQUESTS), windows)
     async with TestNatsBroker(broker) as tested:
         yield tested
 
