@@ -133,7 +133,9 @@ async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -
     assert (await operator.queue()).dead_letters == 9
     for client in (publisher, operator):
         await eventually(partial(all_are_listed, client))
-    assert await operator.replay(code=ErrorCode.WORKER_LOST) == 9
+    replayed = 0
+    while replayed < 9:  # a worker with much to do replies before it has replayed all
+        replayed += await operator.replay(code=ErrorCode.WORKER_LOST)
     assert [await end_of(publisher, task) for task in tasks] == [State.COMPLETED] * 9
     return tasks
 

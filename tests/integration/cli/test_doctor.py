@@ -62,7 +62,7 @@ async def test_all_is_well(settings: Settings, worker: Worker, js: JetStreamCont
     assert (info.version, info.idle, info.redis_answers, info.audio_store_answers) == ("0.3.0", True, True, True)
     assert info.model == Model(name="fake", revision="0")
     assert [right.command for right in report.rights if not right.allowed] == []
-    assert "voices" in [right.command for right in report.rights]
+    assert "voices list" in [right.command for right in report.rights]
     # And it has changed nothing: no task, no dead letter
     for stream in ("transcription_tasks", "transcription_dead_letters", "transcription_progress"):
         assert (await js.stream_info(stream)).state.last_seq == 0, stream
