@@ -1,5 +1,6 @@
 """JetStream may store no more: an upload says so, and what is stored stays."""
 
+import asyncio
 import resource
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -11,18 +12,24 @@ import pytest
 from nats.js.errors import APIError
 from natscribe.client import Client, StorageFullError, StorageStoppedError
 from natscribe.client.examination import examine
+from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.workers import Problem
 
 from app.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
+from tests.conftest import quick_settings, recordings_in
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
+from tests.integration.conftest import Publisher
 from tests.integration.operations.test_backup import end_of
+from tests.servers import Servers
+from tests.waiting import eventually
 from tests.workers import working
 
 RECORDING = Path(__file__).parents[3] / "app/cli/demo/two_readers.flac"
 ROOM = RECORDING.stat().st_size * 3 // 2  # for one recording
+TASKS, FULL_S = 10, 20.0
 
 
 class SmallNats(NatsServer):
@@ -94,12 +101,48 @@ async def test_a_bucket_after_a_full_disk_is_reported_until_nats_is_restarted(
     await server.stop()
 
 
-async def fill(server: NatsServer) -> None:
+async def fill(server: NatsServer, subject: str = "$O.audio.C.filler") -> None:
     nc = await nats.connect(server.url)
     with suppress(APIError):  # there is no room
         while True:
-            await nc.jetstream().publish("$O.audio.C.filler", bytes(200))
+            await nc.jetstream().publish(subject, bytes(200))
     await nc.close()
+
+
+async def test_a_disk_that_is_full_for_a_while_costs_no_task_and_no_attempt(
+    small: SmallNats, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    engine, ids = FakeEngine(), [f"t{number}" for number in range(TASKS)]
+    settings = quick_settings(Servers(small.url, valkey.url), recordings_in(tmp_path))
+    async with working(settings, engine), await nats.connect(small.url) as nc:
+        # Given tasks that run and wait, and a disk that is full
+        publisher, js = Publisher(nc), nc.jetstream()
+        engine.may_go_on.clear()
+        for task_id in ids:
+            await publisher.publish(task_id)
+        await publisher.until(ids[0], State.RUNNING)
+        await js.add_stream(name="filler", subjects=["filler"])
+        await fill(small, "filler")
+        # When the engine continues, then nothing is lost and nothing ends, as long as nothing can be stored
+        engine.may_go_on.set()
+        await asyncio.sleep(FULL_S)  # the outage itself
+        assert (await publisher.request(subjects.STATUS, task_id=ids[0]))["state"] == State.RUNNING
+        with pytest.raises(APIError):
+            await publisher.publish("refused")
+        # And once there is room, each task is completed, without another attempt
+        await js.delete_stream("filler")
+        events = [await publisher.until(task_id, State.COMPLETED) for task_id in ids]
+        await publisher.reaching(State.COMPLETED, "next")
+        assert {event.attempt for log in events for event in log if event.state is State.RUNNING} == {1}
+        assert all([event.sequence for event in log] == list(range(1, len(log) + 1)) for log in events)
+        stored = (await js.stream_info("transcription_results", subjects_filter=">")).state.subjects
+        assert stored == {subjects.results(task_id): 1 for task_id in [*ids, "next"]}
+        # And the lease, the voices and the quotas can be stored again
+        await eventually(lambda: nothing_is_wrong(settings))
+
+
+async def nothing_is_wrong(settings: Settings) -> bool:
+    return await problems(settings) == []
 
 
 async def test_doctor_reports_that_the_limit_is_reached(small: SmallNats, valkey: ValkeyServer) -> None:
