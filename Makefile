@@ -6,6 +6,7 @@ QUICK_E2E := tests/e2e/test_service.py tests/e2e/test_speech.py
 LONG := tests/acceptance tests/versions tests/integration/engines tests/kubernetes tests/monitoring \
 	tests/access/test_cluster.py tests/integration/requests/test_many_requests.py tests/integration/recordings/test_recordings_in_s3.py \
 	tests/integration/project/test_package.py tests/integration/execution/test_attacks.py tests/integration/operations/test_full_disk.py \
+	tests/integration/queue/test_shares.py \
 	tests/integration/cli/test_up.py \
 	$(filter-out $(QUICK_E2E),$(wildcard tests/e2e/test_*.py))
 HEARING := tests/integration/engines/test_speech.py \
@@ -85,7 +86,8 @@ fuzz-audio: $(READY) ## 1,000 damaged recordings in fourteen containers; FUZZ_SE
 soak: $(READY) ## three thousand tasks through one worker, and a live task of an hour
 	@SOAK_TASKS=3000 SOAK_MINUTES=60 $(BIN)/pytest -q tests/e2e/test_leaks.py tests/e2e/test_live_soak.py
 
-chaos: $(READY) ## half an hour of killed workers and servers, power cuts (as root, with xfsprogs), jumps of the clock and attacks; CHAOS_SEED=n repeats a run
+chaos: $(READY) ## 45 minutes of killed workers and servers, power cuts (as root, with xfsprogs), jumps of the clock, attacks, a fleet of two versions and a full queue; CHAOS_SEED=n repeats a run
+	@FLEET=30 ROUNDS=60 $(BIN)/pytest -q -s tests/integration/queue/test_shares.py tests/versions/test_versions.py -k "long_run or share_all"
 	@CHAOS_SECONDS=600 CHAOS_OUTAGES=1,30,300 ATTACKS=5 ALL_BLOWS=1 $(BIN)/pytest -q -s tests/chaos \
 		tests/integration/execution/test_attacks.py tests/e2e/test_live_recovery.py \
 		tests/e2e/test_live_speakers.py::test_a_lost_worker_costs_no_label
