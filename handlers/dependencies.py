@@ -47,18 +47,21 @@ def provide(broker: NatsBroker, container: Container, handlers: Iterable[Callabl
 
     Raises:
         AttributeError: The container lacks a component.
-        TypeError: A component is not of its parameter's type.
+        TypeError: A component is not of its parameter's type, or a parameter does not say which component it is.
     """
 
     async def of_worker() -> object:
         return container
 
     broker.provider.override(worker, of_worker)
+    components = {type(component) for component in vars(container).values()} - {str}  # which a message may be
     for handler in handlers:
         kinds = get_type_hints(handler)
         for name, parameter in signature(handler).parameters.items():
-            if isinstance(parameter.default, Part):
-                component = parameter.default.read(container)
-                if not isinstance(component, kinds[name]):
-                    message = f"{handler.__qualname__}: `{name}` is no {kinds[name]}, but a {type(component)}."
-                    raise TypeError(message)
+            is_part = isinstance(parameter.default, Part)
+            if is_part and not isinstance(parameter.default.read(container), kinds[name]):
+                message = f"{handler.__qualname__}: `{name}` is no {kinds[name]}: correct its type or its `part`."
+                raise TypeError(message)
+            if not is_part and kinds[name] in components:
+                message = f"{handler.__qualname__}: `{name}` has no default value: write `part`."
+                raise TypeError(message)
