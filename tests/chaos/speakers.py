@@ -36,6 +36,7 @@ class Speech:
     words: str
     frames: list[bytes]
     missing: range  # frames that are never sent
+    diarize: bool
 
     @property
     def seconds(self) -> float:
@@ -50,18 +51,21 @@ class Speech:
             return f"{lost} is not told: {result.untranscribed}"
         if longest_difference(self.words, result.text) > MOST_WRONG:
             return f"{result.text!r} in place of {self.words!r}"
+        if self.diarize and not (result.speakers and all(segment.speaker for segment in result.segments)):
+            return f"not every word has a speaker: {result.segments}"
         return None
 
 
 def speech(chance: Random) -> Speech:
-    """Some recordings, one after the other; every fourth speech lacks a part of a pause."""
+    """Some recordings, one after the other; every fourth lacks a part of a pause, every third has speakers."""
     clips = chance.sample(sorted(LIBRIVOX.glob("*.flac")), chance.randint(1, 3))
     frames, pauses = list[bytes](), list[int]()
     for clip in clips:
         frames += _cut(clip)
         pauses.append(len(frames) - PAUSE_FRAMES)
     first = pauses[0] + 1
-    return Speech(" ".join(map(words_of, clips)), frames, range(first, first + 2 * (chance.random() < 0.25)))
+    missing = range(first, first + 2 * (chance.random() < 0.25))
+    return Speech(" ".join(map(words_of, clips)), frames, missing, diarize=chance.random() < 1 / 3)
 
 
 def _cut(clip: Path) -> list[bytes]:
@@ -88,6 +92,10 @@ class Speaker:
             allow_reconnect=True,
         )
 
+    async def begin(self, client: LiveClient, *, idle_seconds: int = IDLE_S) -> None:
+        """Publish the task."""
+        await client.begin(idle_seconds=idle_seconds, diarize=self.speech.diarize)
+
     def client(self, connection: Client) -> LiveClient:
         return LiveClient(connection, self.task_id, self.speech.frames, LiveAudio())
 
@@ -103,7 +111,7 @@ async def speak_steadily(speaker: Speaker, *, speed: float = 1.0) -> None:
     """Send all frames in real time."""
     connection = await speaker.connect()
     client = speaker.client(connection)
-    await client.begin(idle_seconds=IDLE_S)
+    await speaker.begin(client)
     await speaker.send(client, range(len(speaker.speech.frames)), speed=speed)
     await connection.close()
 
@@ -117,7 +125,7 @@ async def vanish(speaker: Speaker) -> None:
     """Disconnect in the middle, reconnect, and send frames again."""
     connection = await speaker.connect()
     client, frames = speaker.client(connection), range(len(speaker.speech.frames))
-    await client.begin(idle_seconds=IDLE_S)
+    await speaker.begin(client)
     gone_at = speaker.chance.randrange(1, len(frames))
     await speaker.send(client, frames[:gone_at], speed=2)
     await connection.close()
@@ -136,7 +144,7 @@ async def end_without_a_word(speaker: Speaker) -> None:
     """Send all frames, but do not say that the last one is the last."""
     connection = await speaker.connect()
     client = speaker.client(connection)
-    await client.begin(idle_seconds=SHORT_IDLE_S)
+    await speaker.begin(client, idle_seconds=SHORT_IDLE_S)
     for number in range(len(speaker.speech.frames)):
         if number not in speaker.speech.missing:
             await client.send_frame(number)
