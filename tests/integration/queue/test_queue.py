@@ -18,7 +18,6 @@ from app.errors import TransientError
 from app.main import Worker
 from app.settings import Settings
 from app.stream_guard.provisioning import provision
-from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually
@@ -123,10 +122,8 @@ async def test_users_take_turns_whatever_their_tasks_are(
     start_worker: StartWorker,
     engine: FakeEngine,
     js: JetStreamContext,
-    constants: Constants,
 ) -> None:
     # Given a worker that is busy with a task of a user who has more of them, and then a diarization of another user
-    constants(STATE_MAX_AGE_S=0)
     engine.may_go_on.clear()
     async with start_worker(engine):
         await publisher.reaching(State.RUNNING, "busy")
