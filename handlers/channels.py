@@ -8,7 +8,6 @@ creates routers of its own.
 from collections.abc import Callable
 from functools import partial
 
-from faststream import StreamMessage
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
@@ -17,7 +16,7 @@ from natscribe.schemas import channels, subjects
 from app.requests.discovery import ServiceInstance
 from app.settings import Settings
 from app.work_sharing.sharing import engine_hash
-from handlers import accepted_tasks, dead_letters, replies, requests, tasks, voices
+from handlers import accepted_tasks, dead_letters, discovery, replies, requests, tasks, voices
 from handlers.windows import transcribe_window
 
 REQUESTS = (*requests.ROUTES, *dead_letters.ROUTES, *voices.ROUTES)
@@ -33,9 +32,10 @@ def subscribe(broker: NatsBroker, settings: Settings, instance: ServiceInstance)
 
     Return the subscriber to requests to transcribe windows, i.e. parts of recordings, for other workers.
     """
-    windows = request_router(instance)
+    windows, discovering = request_router(instance), request_router(instance)
+    discovery.subscribe(discovering, instance)
     subscriber = shared_windows(windows, engine_hash(settings))
-    broker.include_routers(accepted_router(), request_router(instance, *REQUESTS), windows, discovery_router(instance))
+    broker.include_routers(accepted_router(), request_router(instance, *REQUESTS), windows, discovering)
     return subscriber
 
 
@@ -45,21 +45,6 @@ def accepted_router() -> NatsRouter:
     Its handler appends the first event to the log of each task. It ignores invalid tasks.
     """
     return NatsRouter(handlers=accepted_tasks.ROUTES, middlewares=[replies.ignore_invalid])
-
-
-def discovery_router(instance: ServiceInstance) -> NatsRouter:
-    """Create the router that subscribes to requests of programs that discover services on NATS."""
-    router = request_router(instance)
-    for channel in channels.DISCOVERY:
-        for verb, reply in instance.replies.items():
-            subject = channel.subject.format(verb=verb, instance=instance.id)
-            title, description = channel.title, channel.description
-            router.subscriber(subject, title=title, description=description, decoder=_without_body)(reply)
-    return router
-
-
-async def _without_body(_: StreamMessage[Msg]) -> bytes:  # which may be no JSON
-    return b""
 
 
 def request_router(instance: ServiceInstance, *routes: NatsRoute) -> NatsRouter:

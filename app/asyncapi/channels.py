@@ -135,10 +135,6 @@ def parameters() -> Node:
             "examples": ["meeting-2026-11-24"],
             "x-pattern": TASK_ID_PATTERN,
         },
-        "instance": {
-            "description": "The `id` of a worker in its replies.",
-            "examples": ["b1f2c3d4e5f60718293a4b5c6d7e8f90"],
-        },
         "voice": {
             "description": f"The id of the voice; it matches `{VOICE_ID_PATTERN}`.",
             "location": "$message.payload#/voice",

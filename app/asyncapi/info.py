@@ -51,15 +51,11 @@ def _facts(settings: Settings) -> dict[str, str]:
 def _recordings(settings: Settings) -> tuple[str, str]:
     """Return two texts for `info.md`: where publishers upload recordings, and how long recordings are retained."""
     kind, _, name = settings.audio_store.partition("://")
-    match kind:
-        case "nats":
-            upload = f"Upload the recording to the Object Store bucket `{name}`, under a name of your choice."
-            return upload, _recordings_ttl(settings)
-        case "s3":
-            upload = f"Upload the recording to S3, below `{settings.audio_store}`, under a name of your choice."
-            return upload, _recordings_ttl(settings)
-        case "https":
-            return "The operator puts recordings on a web server.", "decided by the owner of the web server"
+    stores = {"nats": f"the Object Store bucket `{name}`", "s3": f"S3, below `{settings.audio_store}`"}
+    if kind in stores:
+        return f"Upload the recording to {stores[kind]}, under a name of your choice.", _recordings_ttl(settings)
+    if kind == "https":
+        return "The operator puts recordings on a web server.", "decided by the owner of the web server"
     return "The operator puts recordings into the folder of the service.", "decided by the owner of the folder"
 
 
