@@ -3,7 +3,6 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -161,19 +160,6 @@ async def test_a_large_result_is_in_the_bucket(client: Client, publisher: Publis
     assert message["object"]["size"] > 1024**2
     assert text == "\n".join(segment.text for segment in result.segments) + "\n"
     assert page == format_result(result, ResultFormat.HTML)
-
-
-async def test_users_take_turns(client: Client, publisher: Publisher) -> None:
-    # Given a user with a task at work and three that wait
-    for task_id in ("slow-1", "a", "b", "c"):
-        await publisher.publish(task_id, user_id=1)
-    await eventually(lambda: is_in_state(client, "c", State.QUEUED))
-    # When other users publish tasks, then each precedes the second waiting task of the first user
-    for user_id in (2, 3):
-        await publisher.publish(f"of-{user_id}", user_id=user_id)
-        await eventually(partial(is_in_state, client, f"of-{user_id}", State.QUEUED))
-    waiting = [await client.get_task_progress(task_id) for task_id in ("a", "of-2", "of-3", "b", "c")]
-    assert [status.queue_position for status in waiting] == [1, 2, 3, 4, 5]
 
 
 async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client, publisher: Publisher) -> None:

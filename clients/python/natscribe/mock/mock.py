@@ -29,7 +29,6 @@ from natscribe.settings import Settings
 _CONSUMER = "natscribe_mock"  # of the task stream
 _REPLY_WITHIN_S = 1.0
 _FETCH_S = 5.0  # how long one request for a task waits
-_HEARTBEAT_S = 5.0  # less than the time after which JetStream delivers a task again
 
 
 class Mock:
@@ -103,8 +102,7 @@ class Mock:
         self._handlers = RequestHandlers(self._tasks, self._player, self._log, voices, audio_store=store)
         for subject in self._handlers.subjects:
             await self._nats.subscribe(subject, cb=self._reply)
-        work = (self._take(), self._player.play(), self._extend_deliveries())
-        self._loops = [asyncio.create_task(loop) for loop in work]
+        self._loops = [asyncio.create_task(loop) for loop in (self._take(), self._player.play())]
         await self._nats.flush()
 
     async def _refuse_second(self) -> None:
@@ -145,18 +143,11 @@ class Mock:
             while True:
                 with suppress(nats.errors.TimeoutError):
                     for message in await subscription.fetch(1, timeout=_FETCH_S):
-                        await self._accept(message)
+                        await self._accept(TaskMessage.delivered(message))
+                        await message.ack()
         finally:
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()  # else the next task would be delivered to nobody
-
-    async def _extend_deliveries(self) -> None:
-        """Every _HEARTBEAT_S, report each unfinished task to JetStream, so that its message is not delivered again."""
-        while True:
-            await asyncio.sleep(_HEARTBEAT_S)
-            for task in list(self._tasks.values()):
-                if not task.ended.is_set():
-                    await task.delivery.in_progress()
 
     async def _reply(self, request: Msg) -> None:
         """Reply to a request if its reply subject is an inbox; on another subject, a stream might store the reply."""
@@ -165,28 +156,26 @@ class Mock:
             body, headers = await self._handlers.reply(request)
             await self._nats.publish(request.reply, body, headers=headers)
 
-    async def _accept(self, delivery: Msg) -> None:
+    async def _accept(self, message: TaskMessage) -> None:
         """Queue the task that a message requests.
 
         A message with the id of an earlier task is ignored, unless it replays this task after its failure. An invalid
         message is rejected.
         """
-        message = TaskMessage.delivered(delivery)
         task_id, problem = message.task_id, message.problem
         task = self._tasks.get(task_id or "")
         if problem is None and task is None and message.replay_of is not None:
             problem = REPLAYS_NOTHING
         if problem is not None:
-            await self._reject(delivery, task_id, problem)
+            await self._reject(message, task_id, problem)
         elif task is not None and task.is_replayed_by(message):
-            task.restart(delivery)
+            task.restart(message)
             await self._log.delete_segments(task)
             await self._player.enqueue(task)
         elif task is not None or task_id is None:
             self._report(f"{task_id}: known already, nothing changes")
-            await delivery.ack()
         else:
-            await self._queue(PlayedTask(task_id, message.task, delivery))
+            await self._queue(PlayedTask(task_id, message.task, message))
 
     async def _queue(self, task: PlayedTask) -> None:
         self._tasks[task.task_id] = task
@@ -195,16 +184,14 @@ class Mock:
         except BadRequestError:  # the log has events already
             del self._tasks[task.task_id]
             self._report(f"{task.task_id}: known from an earlier run of the mock, nothing changes")
-            await task.delivery.ack()
 
-    async def _reject(self, delivery: Msg, task_id: str | None, problem: ErrorDetail) -> None:
+    async def _reject(self, message: TaskMessage, task_id: str | None, problem: ErrorDetail) -> None:
         """Record the task of an invalid message as failed; if its id is missing or not new, store a dead letter."""
         if task_id is None or task_id in self._tasks:
-            await self._log.store_dead_letter(TaskMessage.delivered(delivery), task_id, problem, attempts=0)
+            await self._log.store_dead_letter(message, task_id, problem, attempts=0)
         else:
-            task = PlayedTask(task_id, None, delivery)
+            task = PlayedTask(task_id, None, message)
             with suppress(BadRequestError):  # the log has events of an earlier run of the mock
                 await self._log.append(task, State.FAILED, error=problem)
                 self._tasks[task_id] = task
         self._report(f"{task_id or 'a message'}: {problem.message}")
-        await delivery.ack()

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any, Final
@@ -234,12 +235,9 @@ class RequestHandlers:
 
     async def _end(self, task: PlayedTask) -> None:
         """Cancel a task, unless it has already ended."""
-        try:
+        with suppress(EndedError):
             async with task.appending():
                 await self._log.append(task, State.CANCELLED)
-        except EndedError:
-            return
-        await task.delivery.ack()
 
     async def _delete_task(self, task: PlayedTask) -> None:
         await self._end(task)

@@ -6,8 +6,6 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from nats.aio.msg import Msg
-
 from natscribe.jetstream.task_messages import TaskMessage
 from natscribe.mock.script import ATTEMPTS, Script
 from natscribe.schemas import subjects
@@ -31,10 +29,9 @@ class PlayedTask:
 
     task_id: str
     sent: Task | None  # None: the message was no valid task
-    delivery: Msg
+    message: TaskMessage
     last: ProgressEvent | None = None  # the last event of the task's log
     attempts: int = 0  # that have started
-    turn_number: int = 0  # in which the task starts: users take turns
     batches: int = 0  # stored segments events: the next attempt continues after them
     speakers_events: int = 0  # stored speakers events
     ends: dict[str, int] = field(default_factory=dict)  # by subject: stream sequence of the task's last message there
@@ -45,7 +42,6 @@ class PlayedTask:
     _append_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
-        self.message = TaskMessage.delivered(self.delivery)
         self.created_at = self.message.time
         self.script = Script.of(self.task_id)
 
@@ -61,13 +57,9 @@ class PlayedTask:
         return {} if traceparent is None else {TRACEPARENT: traceparent}
 
     @property
-    def rank(self) -> tuple[int, int, int]:
-        """The sort key of the task in the queue, in which the task with the smallest key starts first.
-
-        It consists of the priority, the task's number in the order of turns (users take turns), and the stream sequence
-        of the task message.
-        """
-        return list(Priority).index(self.message.priority), self.turn_number, self.message.sequence
+    def rank(self) -> tuple[int, int]:
+        """The sort key of the task in the queue, by priority and stream sequence: the smallest key starts first."""
+        return list(Priority).index(self.message.priority), self.message.sequence
 
     @property
     def cursor(self) -> str:
@@ -127,12 +119,12 @@ class PlayedTask:
         failed = self.state is State.FAILED and message.replay_of == self.log_end
         return failed and self.sent is not None and self.sent == message.task
 
-    def restart(self, delivery: Msg) -> None:
+    def restart(self, message: TaskMessage) -> None:
         """Reset the attempts and stored segments of the task, so that it runs again and completes; its log continues.
 
-        `delivery`: the message that replays the task.
+        `message`: the one that replays the task.
         """
-        self.delivery, self.message, self.ended = delivery, TaskMessage.delivered(delivery), asyncio.Event()
+        self.message, self.ended = message, asyncio.Event()
         self.ends = {subjects.progress(self.task_id): self.log_end}
         self.attempts = self.batches = self.speakers_events = 0
         self.script = Script()

@@ -37,8 +37,6 @@ class Player:
         self._queue: asyncio.PriorityQueue[tuple[tuple[int, ...], PlayedTask]] = asyncio.PriorityQueue()
         self._waiting: set[PlayedTask] = set()
         self._running: PlayedTask | None = None
-        self._turn = 0  # of the last task that was started
-        self._last_turns: dict[int | str, int] = {}  # of each user, even of tasks that wait
         self.beside: set[asyncio.Task[None]] = set()  # attempts of live tasks, and the waits of scheduled tasks
 
     async def enqueue(self, task: PlayedTask) -> None:
@@ -54,9 +52,6 @@ class Player:
             await self._append(task, State.SCHEDULED, not_before=not_before, worker=None, attempt=1)
             self._run_beside(self._queue_when_due(task, not_before))
             return
-        if task.sent is not None:
-            task.turn_number = max(self._last_turns.get(task.sent.user_id, 0), self._turn) + 1
-            self._last_turns[task.sent.user_id] = task.turn_number
         self._waiting.add(task)
         try:
             await self._append(task, State.QUEUED, **self.position_of(task), worker=None, attempt=1)
@@ -117,7 +112,7 @@ class Player:
         while True:
             _, task = await self._queue.get()
             self._waiting.discard(task)
-            self._running, self._turn = task, task.turn_number
+            self._running = task
             try:
                 await self._attempt(task)
             finally:
@@ -202,7 +197,7 @@ class Player:
             async with task.appending():
                 await self._log.store_result(task, result)
                 await self._log.append(task, State.COMPLETED, progress=100, duration_seconds=result.duration)
-            await self._settle(task)
+            self._report(f"{task.task_id}: {task.state}")
             return
         if ending is State.FAILED:
             await self._fail(task, error)
@@ -220,11 +215,7 @@ class Player:
             if error is not None and not error.code.is_client_error:
                 await self._log.store_dead_letter(task.message, task.task_id, error, attempts=task.attempts)
             await self._log.append(task, State.FAILED, error=error)
-        await self._settle(task)
-
-    async def _settle(self, task: PlayedTask) -> None:
         self._report(f"{task.task_id}: {task.state}")
-        await task.delivery.ack()
 
     async def _append(self, task: PlayedTask, state: State, **fields: object) -> None:
         async with task.appending():
