@@ -14,7 +14,7 @@ import pytest_asyncio
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import RawStreamMsg
-from natscribe.jetstream.nats_py_compat import tolerate_unreadable_messages
+from natscribe.jetstream.nats_py_compat import SafeConnection, tolerate_unreadable_messages
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
@@ -70,7 +70,8 @@ async def wire(request: pytest.FixtureRequest, servers: Servers, nc: Client) -> 
 
     Tests marked `foreign` say themselves what the document does not know.
     """
-    listener = await nats.connect(servers.nats_url)
+    listener = SafeConnection()
+    await listener.connect(servers.nats_url)
     tolerate_unreadable_messages(listener)
     recorder = Wire()
     await recorder.subscribe(listener)

@@ -10,7 +10,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from natscribe.jetstream.nats_py_compat import change_all_connections, tolerate_unreadable_messages
+from natscribe.jetstream.nats_py_compat import SafeConnection, tolerate_unreadable_messages
 
 from app.settings import Settings
 from tests.constants import Constants
@@ -26,9 +26,9 @@ SEED, BLOCKS = random.randrange(2**32), 200  # noqa: S311 -- shown where a test 
 @asynccontextmanager
 async def subscribed(servers: Servers, *, tolerant: bool = True) -> AsyncIterator[Subscription]:
     """Subscribe to `guarded` on a connection of its own, which must not be lost."""
-    connection = await nats.connect(servers.nats_url)
+    connection = SafeConnection() if tolerant else Client()
+    await connection.connect(servers.nats_url)
     if tolerant:
-        change_all_connections()
         tolerate_unreadable_messages(connection)
     inbox = await connection.subscribe("guarded")
     await connection.flush()

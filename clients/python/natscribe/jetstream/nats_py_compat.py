@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any, Final
 
 from nats.aio.client import Client, Srv
@@ -21,8 +22,10 @@ from nats.protocol import parser
 # These patterns replace those of nats-py, which have three faults: they accept a line end between two sizes as a space,
 # and digits at the start of headers as a size, and they reject a vertical tab in a subject, which the server allows.
 _SUBJECTS: Final = rb"[ \t]+([^ \t\r\n]+)[ \t]+([^ \t\r\n]+)[ \t]+(([^ \t\r\n]+)[ \t]+)?"
-_MESSAGE: Final = re.compile(rb"\AMSG" + _SUBJECTS + rb"(\d+)\r\n")
-_MESSAGE_WITH_HEADERS: Final = re.compile(rb"\AHMSG" + _SUBJECTS + rb"(\d+)[ \t]+(\d+)\r\n")
+_PATTERNS: Final = {
+    "MSG_RE": re.compile(rb"\AMSG" + _SUBJECTS + rb"(\d+)\r\n"),
+    "HMSG_RE": re.compile(rb"\AHMSG" + _SUBJECTS + rb"(\d+)[ \t]+(\d+)\r\n"),
+}
 
 FLUSH_TIMEOUT_S: Final = 2  # of a subscription that is being closed
 
@@ -57,7 +60,14 @@ def tolerate_unreadable_messages(nats: Client) -> None:
 
 
 class SafeConnection(Client):
-    """A connection that sends no login without the encryption that `tls://` requires, and survives lost writes."""
+    """A connection that sends no login without the encryption that `tls://` requires, and survives lost writes.
+
+    It also reads lines that the patterns of nats-py's parser do not match.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ps = _Parser(self)
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._transport is None and s.uri.scheme not in ("ws", "wss"):
@@ -67,6 +77,11 @@ class SafeConnection(Client):
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 -- as in nats-py
         _check_encryption(self, info, initial_connection=initial_connection)
         await super()._process_info(info, initial_connection)
+
+
+class _Parser(parser.Parser):
+    # The method of nats-py, which reads its patterns from the variables of its module.
+    parse = FunctionType(parser.Parser.parse.__code__, vars(parser) | _PATTERNS)
 
 
 class _Transport(TcpTransport):
@@ -83,7 +98,7 @@ def change_all_connections() -> None:
     versions of Python, where nats-py and redis-py expect nothing but OSError. No login is sent without the encryption
     that `tls://` requires. And all settings of consumers are read, so that the service notices a change to any of them.
     """
-    parser.MSG_RE, parser.HMSG_RE = _MESSAGE, _MESSAGE_WITH_HEADERS
+    vars(parser).update(_PATTERNS)
     if _WRITES_RAISE:
         asyncio.StreamWriter.writelines = _writelines  # type: ignore[assignment,method-assign]  # there is no hook
     Client._process_info = _process_encrypted_info  # type: ignore[assignment,method-assign]  # noqa: SLF001 -- there is no hook
