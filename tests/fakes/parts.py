@@ -6,6 +6,7 @@ import pickle
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
+from uuid import uuid4
 
 from faststream.nats import NatsBroker
 from faststream.nats.subscriber.usecases import LogicSubscriber
@@ -77,7 +78,7 @@ class Parts(Container):
         broker = connection.broker(settings, monitor, traces=OFF)
         broker.config.connect(nats.client)
         super().__init__(
-            "worker",
+            f"worker-{uuid4().hex[:4]}",
             settings,
             nats.client,
             ModelLoader(engine or FakeEngine()),

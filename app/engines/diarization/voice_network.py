@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
 from natscribe.schemas.wire import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,14 @@ class VoiceNetwork:
         return Model(name=self.folder.name, revision=sha256(b"".join([self.features, *contents])).hexdigest()[:12])
 
     @cached_property
-    def whitening(self) -> npt.NDArray[np.float32]:
+    def whitening(self) -> "npt.NDArray[np.float32]":
         """The matrix with which to multiply embeddings of real or simulated telephone audio to compare them.
 
         Within-class covariance normalization (Hatch 2006) scales down the directions in which embeddings of one person
         vary most, from word to word and from telephone to telephone. Stored embeddings are not multiplied. The shape is
         (dimension, dimension); the matrix is symmetric.
         """
+        import numpy as np  # noqa: PLC0415 -- only engine processes load it, but workers read the thresholds
+
         matrix: npt.NDArray[np.float32] = np.load(self.folder / "whitening.npy").astype(np.float32)
         return matrix

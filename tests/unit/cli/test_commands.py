@@ -223,7 +223,7 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, requests: Request
     assert options.items() <= requests[0].items()
 
 
-@pytest.mark.parametrize("command", ["queue", "top", "doctor"])
+@pytest.mark.parametrize("command", ["queue", "list", "doctor"])
 def test_a_wrong_setting_has_exit_code_two(run: Run, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.setenv("AUDIO_STORE", "ftp://recordings")
     result = run(command)

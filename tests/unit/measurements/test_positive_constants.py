@@ -17,7 +17,8 @@ BELOW_ZERO = {
     "RECONNECT_WITHOUT_LIMIT",
     "_MIN_LOGPROB",
     "_DOUBTFUL",
-}  # no number, or a logarithm
+    "FIRST",
+}  # no number, a logarithm, or a position
 MODULES = [module.name for module in pkgutil.walk_packages(app.__path__, "app.")]
 
 
