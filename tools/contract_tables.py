@@ -32,7 +32,7 @@ def with_tables(document: str) -> str:
     for heading, rows in TABLES.items():
         table = re.compile(rf"(?<=\n)(\| {heading} \|.*\n\|[-|]+\n)(?:\|.*\n)*")
         text = "".join(f"| {' | '.join(cells)} |\n".replace("|  |", "| |") for cells in rows())
-        document, count = table.subn(lambda match, text=text: match[1] + text, document)
+        document, count = table.subn(rf"\1{text.replace(chr(92), chr(92) * 2)}", document)
         if not count:
             message = f"docs/contract.md has no table `{heading}`: write its headings there."
             raise LookupError(message)
@@ -96,8 +96,10 @@ def limits(schema: dict[str, Any]) -> str:
         return ", or ".join(choice for choice in choices if choice != "null" or schema.get("default") is None)
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"])
-    words = schema.get("pattern") or schema.get("format")
-    return IN_WORDS.get(words) or _LIMITS.get(schema["type"], lambda own: str(own["type"]))(schema)
+    words, kind = schema.get("pattern") or schema.get("format"), str(schema["type"])
+    if words in IN_WORDS:
+        return IN_WORDS[words]
+    return _LIMITS[kind](schema) if kind in _LIMITS else kind
 
 
 def _of_text(schema: dict[str, Any]) -> str:

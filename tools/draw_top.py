@@ -13,7 +13,7 @@ import time
 from io import StringIO
 from pathlib import Path
 
-from natscribe.cli.top import read_once
+from natscribe.cli.top import keep_current
 from natscribe.cli.top.dashboard import Dashboard
 from natscribe.cli.top.layout import render
 from natscribe.client import Client
@@ -23,6 +23,7 @@ from natscribe.settings import Settings
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
+from app.cancellation import cancel_all
 from app.cli.service import run_service
 from tests.truth.recordings import speech
 
@@ -50,10 +51,12 @@ async def board_of(folder: Path, client: Client) -> Dashboard:
             recording.path, task_id=task_id, priority=priority, diarize=task_id == "board-meeting"
         )
     board, deadline = Dashboard(), time.monotonic() + LONGEST_S
+    updating = asyncio.create_task(keep_current(client, board))
     while time.monotonic() < deadline:
-        await read_once(client, board)
+        await asyncio.sleep(1)
         if board.ended and min((task.latest.progress for task in board.running.values()), default=0) > SHOWN_PROGRESS:
             break
+    await cancel_all([updating])
     return board
 
 
