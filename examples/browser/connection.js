@@ -1,5 +1,5 @@
 // The page's connection to NATS: requests, publishes and subscriptions, each of which is reported to `onMessage`.
-import { connect } from "./live.js";
+import { connect, objectIn } from "./live.js";
 import { headers, jetstream } from "./nats.js";
 
 const REPLY_TIMEOUTS_MS = [2000, 4000, 8000]; // a request is repeated: the worker that received it may be frozen or fail
@@ -144,16 +144,6 @@ export class Connection extends EventTarget {
     this.isConnected = isConnected;
     this.isServed = true; // until a request shows otherwise
     this.dispatchEvent(new Event(isConnected ? "connected" : "disconnected"));
-  }
-}
-
-// What a message of the service has; null: whoever sent it, it was not the service, and must not stop the page.
-function objectIn(message) {
-  try {
-    const body = message.json();
-    return typeof body === "object" ? body : null;
-  } catch {
-    return null;
   }
 }
 

@@ -9,6 +9,16 @@ const PAUSE_MS = 500;
 const IDLE_S = 120; // limit of an outage of NATS
 const FINAL_STATES = ["completed", "failed", "cancelled"];
 
+// What a message of the service has; null: whoever sent it, it was not the service, and must not stop the page.
+export function objectIn(message) {
+  try {
+    const body = message.json();
+    return typeof body === "object" ? body : null;
+  } catch {
+    return null;
+  }
+}
+
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // Connects now or fails; a connection that is lost later is restored, without a time limit.
@@ -42,7 +52,10 @@ export class Live {
     for (const [kind, callback] of [["partials", this.on.partial], ["speakers", this.on.speakers]]) {
       if (!callback) continue;
       this.connection.subscribe(`${kind}.${task_id}`, {
-        callback: (error, message) => (error ? this.on.problem(error) : callback(message.json())),
+        callback: (error, message) => {
+          const event = error ? this.on.problem(error) : objectIn(message);
+          if (event) callback(event);
+        },
       });
     }
     const [segments, progress] = await Promise.all(["segments", "progress"].map((kind) => this.events(kind)));
@@ -77,7 +90,8 @@ export class Live {
     let last = 0;
     try {
       for await (const message of messages) {
-        const event = message.json();
+        const event = objectIn(message);
+        if (!event) continue;
         this.on.message?.({ direction: "received", how: "stream", stream: `${this.streams}_${kind}`, subject: message.subject, body: event });
         if (event.sequence > last) callback(event);
         last = Math.max(last, event.sequence);

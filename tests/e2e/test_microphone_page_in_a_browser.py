@@ -155,7 +155,10 @@ async def complete(client: Client, task_id: str, **fields: object) -> Transcript
 async def test_hostile_text_stays_text(site: Site, client: Client) -> None:
     # Given a page that has submitted a task
     visiting, task_id = await submitted(site, client)
-    # When it receives text that would be markup
+    # When it receives messages that are not the service's, and text that would be markup
+    for body in (b"no JSON", b"null", b"\xff"):
+        await client.publish(subjects.partials(task_id), body)
+        await client.jetstream().publish(subjects.append_to(subjects.segments(task_id)), body)
     hostile_segment = examples.SEGMENT.model_copy(update={"text": HOSTILE})
     partial = Partial(task_id=task_id, start=0, end=1, stable="", text=HOSTILE)
     await client.publish(subjects.partials(task_id), partial.model_dump_json().encode())
