@@ -20,7 +20,8 @@ def depends(dependency: Callable[[], Awaitable[T]]) -> T:
 
 async def worker() -> object:
     """Return the container of the worker; `provide` replaces this dependency."""
-    raise LookupError
+    message = "call `provide` before the broker starts"
+    raise LookupError(message)
 
 
 class Part(Dependant):

@@ -46,8 +46,11 @@ class DeliveryMiddleware(TaskMiddleware[Callable[[GrantedTask], Delivery]]):
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Msg]) -> None:
         """Call the handler with the delivery."""
         granted = cast("GrantedTask", msg)  # the subscriber's parser has made it
-        _delivery.set(self._component(granted))
-        await call_next(msg)
+        token = _delivery.set(self._component(granted))
+        try:
+            await call_next(msg)
+        finally:  # an idle slot keeps no transcript
+            _delivery.reset(token)
 
 
 class TelemetryMiddleware(TaskMiddleware[Telemetry]):
@@ -71,17 +74,20 @@ class SharingMiddleware(TaskMiddleware[WorkSharing]):
 
 
 class SettlementMiddleware(TaskMiddleware[Settlement]):
-    """Settles the message, however the handler ends."""
+    """Settles the message, however the handler ends, and also if the worker stops meanwhile."""
 
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Msg]) -> DeliveryOutcome:
         """Call the handler, settle the message, and return the outcome."""
+        delivery = _delivery.get()
         try:
             await call_next(msg)
         except asyncio.CancelledError:  # by the task slot, when the worker stops
-            return await despite_cancellation(self._component.release(_delivery.get()))
+            settling = self._component.release(delivery)
         except Exception as error:  # noqa: BLE001 -- whatever the error, the message must be settled
-            return await self._component.settle(_delivery.get(), error)
-        return await self._component.settle(_delivery.get())
+            settling = self._component.settle(delivery, error)
+        else:
+            settling = self._component.settle(delivery)
+        return await despite_cancellation(settling)
 
 
 class HeartbeatMiddleware(TaskMiddleware[Heartbeat]):
@@ -99,8 +105,11 @@ class AttemptMiddleware(TaskMiddleware[Beginning]):
     async def consume_scope(self, call_next: Next, msg: StreamMessage[Msg]) -> None:
         """Call the handler with the attempt."""
         attempt = await self._component.begin(_delivery.get())
-        _attempt.set(attempt)
-        await attempt.publish(await call_next(msg))
+        token = _attempt.set(attempt)
+        try:
+            await attempt.publish(await call_next(msg))
+        finally:
+            _attempt.reset(token)
 
 
 def task_middlewares(container: Container, *, ack_wait: float) -> tuple[Callable[..., TaskMiddleware[Any]], ...]:

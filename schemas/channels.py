@@ -1,7 +1,7 @@
 """The channels of the contract: who sends which messages on which subject, and who may receive them.
 
-What an entry says is written nowhere else: FastStream's routes and publishers, the AsyncAPI document and the client
-read it from here.
+What an entry says is written nowhere else: FastStream's routes and publishers, the AsyncAPI document, accounts.conf,
+the tables of docs/access.md and docs/contract.md, and the client read it from here.
 """
 
 from collections.abc import Mapping

@@ -197,7 +197,12 @@ class WindowQueue:
     def _deliver(self, batch: Sequence[_WaitingWindow], job: asyncio.Task[WindowsTranscribed]) -> None:
         """Give each window of a batch its text, as all filters leave it, or the error of the batch."""
         error = job.exception()
-        texts = [] if error is not None else job.result().texts
+        texts = list[WindowText]()
+        if error is None:
+            try:
+                texts = [filtered(text) for text in job.result().texts]
+            except Exception as broken:  # noqa: BLE001 -- whatever the error, those who wait must get it
+                error = broken
         if error is None and len(texts) != len(batch):
             error = RuntimeError(f"the engine has written {len(texts)} texts for {len(batch)} windows")
         for number, waiting in enumerate(batch):
@@ -206,7 +211,7 @@ class WindowQueue:
             if error is not None:
                 waiting.text.set_exception(error)
             else:
-                waiting.text.set_result(filtered(texts[number]))
+                waiting.text.set_result(texts[number])
         if error is None and not batch[0].rank.is_live:  # live windows are shorter
             self._choose_size(job.result())
 

@@ -92,6 +92,7 @@ TABLE: Final[tuple[Row, ...]] = (
     (FAILURES, (LogState.UNREAD,), Decision(None, Settle.RETRY)),
     (FAILURES, (LogState.ENDED,), Decision(None, Settle.END)),
     (FAILURES, (LogState.OUTCOME,), Decision(Append.OUTCOME, Settle.END)),
+    ((Ending.TRANSIENT,), (LogState.TAKEN,), Decision(None, Settle.RETRY)),  # the other worker may be alive
     ((Ending.TRANSIENT,), ANY, Decision(Append.RETRYING, Settle.RETRY)),
     ((Ending.PERMANENT,), ANY, Decision(Append.FAILED, Settle.END)),
 )
@@ -99,6 +100,6 @@ TABLE: Final[tuple[Row, ...]] = (
 
 def decide(ending: Ending, log: LogState, *, has_attempts_left: bool) -> Decision:
     """Return how a delivery is settled; without attempts left, a failure is permanent."""
-    if ending is Ending.TRANSIENT and not has_attempts_left:
+    if ending is Ending.TRANSIENT and not has_attempts_left and log is not LogState.TAKEN:
         ending = Ending.PERMANENT
     return next(decision for endings, states, decision in TABLE if ending in endings and log in states)

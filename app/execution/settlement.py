@@ -107,8 +107,9 @@ class Settlement:
         except UnreadableError as unreadable:
             return await self.settle(delivery, unreadable)
         except FencedError as fenced:
-            # The log of an invalid message was empty when it was read: read it again.
-            return await self.settle(delivery, error if end.ending is Ending.INVALID else fenced)
+            # The log of an invalid message was empty when it was read: the next delivery reads it again.
+            is_invalid = end.ending is Ending.INVALID
+            return await self.settle(delivery, UnreadableError(delivery.stored.subject) if is_invalid else fenced)
         except (TransientError, NatsError) as broken:
             log.warning("task_settlement_failed", error=describe(broken))
             return _outcome(delivery, end)
@@ -263,7 +264,9 @@ def _end_of(error: Exception | None) -> _End:
     ending = next((ending for types, ending in ENDINGS if isinstance(error, types)), None)
     if ending is not None:
         return _End(ending, error.detail if isinstance(error, ReportedError) else None)
-    if not isinstance(error, NatsError):
+    if isinstance(error, NatsError):
+        log.error("task_broken", error=describe(error))
+    else:
         log.error("task_broken", exc_info=error)
     return _End(Ending.TRANSIENT, UNEXPECTED)
 

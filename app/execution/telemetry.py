@@ -31,7 +31,7 @@ class Telemetry:
         context = {"task_name": task_name(delivery.lane), "worker": self.worker}
         with (
             self.meter.in_progress(delivery.lane),
-            bound_contextvars(**context, task_id=None, user_id=None, attempt=None, trace_id=None),
+            bound_contextvars(**context, task_id=None, attempt=None, trace_id=None),
         ):
             yield
 

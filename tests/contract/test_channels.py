@@ -40,11 +40,19 @@ def test_the_registry_has_no_problem() -> None:
         ),
         (
             replace(STATUS, name="more", subject="tasks.{what}"),
-            "statusRequests and more: tasks.status and tasks.* overlap: write another subject in one.",
+            "statusRequests and more: tasks.status and tasks.{what} overlap: write another subject in one.",
         ),
         (
             replace(STATUS, name="more"),
-            "statusRequests and more have the same subject tasks.status: write another one in one of them.",
+            "statusRequests and more: tasks.status and tasks.status overlap: write another subject in one.",
+        ),
+        (
+            replace(PROGRESS, name="more", subject="progress.{id}"),
+            "progress and more: progress.{task_id} and progress.{id} overlap: write another subject in one.",
+        ),
+        (
+            replace(STATUS, subject="tasks.more"),
+            "tasks.status and tasks.more have the same name statusRequests: write another one in one of them.",
         ),
     ],
 )

@@ -6,7 +6,7 @@ from itertools import combinations
 from natscribe.jetstream.streams import stored_subjects
 from natscribe.schemas.channels import CLIENTS, SERVICE, Channel
 
-from tools.accounts.permissions import NAMES, STREAMS, patterns
+from tools.accounts.permissions import NAMES, STREAMS, expanded, patterns
 
 USERS = {*SERVICE, *CLIENTS}  # for which accounts.conf has a user
 
@@ -21,11 +21,11 @@ def problems(channels: Sequence[Channel]) -> Iterator[str]:
             yield f"{channel.name}: accounts.conf has no user {role}: write one in tools/accounts/configuration.py."
         yield from _storage(channel)
     for one, other in combinations(channels, 2):
-        for pattern, subject in [(a, b) for a in patterns(one) for b in patterns(other)]:
-            if one.name != other.name and pattern != subject and _overlap(pattern, subject):
-                yield f"{one.name} and {other.name}: {pattern} and {subject} overlap: write another subject in one."
-        if one.subject == other.subject:
-            yield f"{one.name} and {other.name} have the same subject {one.subject}: write another one in one of them."
+        if any(_overlap(subject, second) for subject in expanded(one) for second in expanded(other)):
+            both = f"{one.subject} and {other.subject}"
+            yield f"{one.name} and {other.name}: {both} overlap: write another subject in one."
+        if one.name == other.name:
+            yield f"{one.subject} and {other.subject} have the same name {one.name}: write another one in one of them."
 
 
 def _storage(channel: Channel) -> Iterator[str]:

@@ -80,9 +80,12 @@ class Group:
 
 
 def patterns(channel: Channel) -> list[str]:
+    """Return the subjects of a channel as permissions have them: some channels share a wider one."""
+    return [_WIDER[channel.name]] if channel.name in _WIDER else expanded(channel)
+
+
+def expanded(channel: Channel) -> list[str]:
     """Return the subjects of a channel as NATS has them: with wildcards, and with each value of a priority or kind."""
-    if channel.name in _WIDER:
-        return [_WIDER[channel.name]]
     parts = re.split(r"\{(\w+)\}", channel.subject)
     values = [_VALUES.get(part, ["*"]) if at % 2 else [part] for at, part in enumerate(parts)]
     return ["".join(chosen) for chosen in product(*values)]

@@ -7,7 +7,6 @@ import pytest
 from app.execution.decision import Append, Decision, Ending, LogState, Settle, decide
 
 ENDED_OTHERWISE = {Ending.COMPLETED, Ending.OBSOLETE}
-OWN = {LogState.WAITING, LogState.RUNNING}
 ALL = [
     pytest.param(ending, log, left, id=f"{ending}-{log}-{left}")
     for ending, log, left in product(Ending, LogState, (True, False))
@@ -19,10 +18,8 @@ def test_a_task_message_goes_only_after_the_end_of_its_task(ending: Ending, log:
     decision = decide(ending, log, has_attempts_left=left)
     ends = decision.append in {Append.FAILED, Append.OUTCOME}
     is_over = ending in ENDED_OTHERWISE or log is LogState.ENDED or decision.dead_letter
-    assert (decision.settle is Settle.END) == (ends or is_over) or ending in {Ending.STOPPED, Ending.STALE} | {
-        Ending.FENCED,
-        Ending.UNREADABLE,
-    }
+    may_end = ending not in {Ending.STOPPED, Ending.STALE, Ending.FENCED, Ending.UNREADABLE}
+    assert (decision.settle is Settle.END) == (may_end and (ends or is_over))
 
 
 @pytest.mark.parametrize(("ending", "log", "left"), ALL)
@@ -30,8 +27,15 @@ def test_nothing_is_appended_to_a_log_that_another_writer_has_or_that_has_ended(
     ending: Ending, log: LogState, left: bool
 ) -> None:
     decision = decide(ending, log, has_attempts_left=left)
-    if ending in {Ending.FENCED, Ending.UNREADABLE, *ENDED_OTHERWISE} or log in {LogState.ENDED, LogState.UNREAD}:
-        assert decision.append is None or ending is Ending.INVALID
+    if ending in {Ending.FENCED, Ending.UNREADABLE, *ENDED_OTHERWISE} or log in {
+        LogState.ENDED,
+        LogState.UNREAD,
+        LogState.TAKEN,
+    }:
+        is_lost = (ending, log) == (Ending.PERMANENT, LogState.TAKEN)  # the other worker, for good
+        assert decision.append is (Append.FAILED if is_lost else None)
+    if ending is Ending.INVALID:
+        assert decision.append is (Append.FAILED if log is LogState.EMPTY else None)
     if ending is Ending.STOPPED:
         assert decision.append is (Append.QUEUED if log is LogState.RUNNING else None)
 
@@ -69,6 +73,7 @@ def test_a_fenced_worker_gives_back_only_a_task_whose_log_has_vanished(
         (Ending.TRANSIENT, LogState.RUNNING, False, Decision(Append.FAILED, Settle.END)),
         (Ending.TRANSIENT, LogState.OUTCOME, True, Decision(Append.OUTCOME, Settle.END)),
         (Ending.TRANSIENT, LogState.UNREAD, False, Decision(None, Settle.RETRY)),
+        (Ending.TRANSIENT, LogState.TAKEN, True, Decision(None, Settle.RETRY)),
         (Ending.PERMANENT, LogState.TAKEN, True, Decision(Append.FAILED, Settle.END)),
         (Ending.UNREADABLE, LogState.RUNNING, True, Decision(None, Settle.LEAVE)),
         (Ending.UNREADABLE, LogState.UNREAD, False, Decision(None, Settle.RETRY)),

@@ -14,10 +14,10 @@ from unittest.mock import AsyncMock
 import pytest
 from nats.aio.client import Client
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.progress import Stage, State
+from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
-from app.errors import TransientError
+from app.errors import PermanentError, TransientError
 from app.execution.attempt import TaskAttempt
 from app.execution.beginning import Beginning
 from app.execution.delivery import Delivery
@@ -158,6 +158,27 @@ async def test_a_stopping_worker_releases_what_is_certainly_its_own(
     working.cancel()
     await working
     assert given.message.done == settled
+
+
+async def test_a_settlement_that_has_begun_is_finished_though_the_worker_stops(
+    log: InMemoryTaskLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a failed task whose dead letter is being stored
+    given, begun, may_go_on, put = Given(log), asyncio.Event(), asyncio.Event(), FakeLetters.put_failed
+
+    async def held(letters: FakeLetters, message: object, last: ProgressEvent) -> bool:
+        begun.set()
+        await may_go_on.wait()
+        return await put(letters, message, last)
+
+    monkeypatch.setattr(FakeLetters, "put_failed", held)
+    working = given.fails_with(PermanentError(ErrorCode.WORKER_LOST, "The worker died."))
+    await begun.wait()
+    # When its worker stops, then the message is settled nevertheless
+    working.cancel()
+    may_go_on.set()
+    await working
+    assert (given.states[-1], given.message.done) == (State.FAILED, ["letter", "ack"])
 
 
 async def test_nothing_is_appended_or_settled_behind_an_append_that_may_be_stored_or_not(

@@ -1,4 +1,4 @@
-"""Renders the dashboard for a terminal of at least 60 columns, or prints it once for programs and logs."""
+"""Renders the dashboard for a terminal of at least 60 columns."""
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
