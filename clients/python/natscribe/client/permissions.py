@@ -13,6 +13,7 @@ from nats.js.api import Header, StatusCode
 
 from natscribe.client.errors import InboxRefusedError, NotAllowedError
 from natscribe.jetstream.nats_py_compat import SafeConnection
+from natscribe.schemas.channels import CHANNELS, SERVICE
 
 # In lower case, as nats-py converts the server's errors.
 _REFUSAL: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
@@ -20,12 +21,11 @@ _REFUSAL: Final = re.compile(r'permissions violation for (publish|subscription) 
 _JETSTREAM: Final = re.compile(r"^\$js\.(?:api|ack\.natscribe)\.")
 _ACCEPTED_WITHIN_S: Final = 60  # long, as a late reply to a flush that timed out would end the reader of nats-py
 _ALL_USERS: Final = ("publisher", "follower", "operator")
-# The users of deploy/nats/accounts.conf who may send a request, by the first pattern that matches its subject.
-_USERS: Final = (
-    (re.compile(r"tasks\.(status|result|list|queue)|workers\.info|.*OBJ_results"), _ALL_USERS),
-    (re.compile(r"voices\.forgotten"), _ALL_USERS),
-    (re.compile(r"tasks\.|live\.|voices\.|\$O\.|.*OBJ_"), ("publisher",)),
-    (re.compile(r"dead_letters\.|\$KV\.quotas|.*_(tasks|dead_letters|quotas)\b"), ("operator",)),
+# The users of deploy/nats/accounts.conf who may read a stream or a bucket, by the first pattern that matches a subject.
+_USERS_OF_STREAMS: Final = (
+    (re.compile(r".*OBJ_results"), _ALL_USERS),
+    (re.compile(r"\$O\.|.*OBJ_"), ("publisher",)),
+    (re.compile(r"\$KV\.quotas|.*_(tasks|dead_letters|quotas)\b"), ("operator",)),
     (re.compile(r""), _ALL_USERS),
 )
 Reply = TypeVar("Reply")
@@ -152,7 +152,11 @@ class Connection(SafeConnection):
 
 def permitted_users(subject: str) -> tuple[str, ...]:
     """Return the NATS users who may publish or subscribe to a subject, according to deploy/nats/accounts.conf."""
-    return next(users for pattern, users in _USERS if pattern.match(subject))
+    for channel in CHANNELS:
+        if re.fullmatch(re.sub(r"\\{\w+\\}", "[^.]+", re.escape(channel.subject)), subject):
+            roles = channel.subscribers if channel.publishers == SERVICE else channel.publishers
+            return tuple(role for role in _ALL_USERS if role in roles)
+    return next(users for pattern, users in _USERS_OF_STREAMS if pattern.match(subject))
 
 
 def _is_same(refused: str, subject: str) -> bool:
