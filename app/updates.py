@@ -8,7 +8,8 @@ from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import SpeakerChanges, SpeakersEvent
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Interval, Segment
-from natscribe.schemas.windows import WindowText
+
+from app.windows import WindowText
 
 Task = kinds.Task
 Result = kinds.Result

@@ -2,10 +2,10 @@
 
 from faststream.nats import NatsRoute
 from faststream.nats.annotations import NatsMessage
-from natscribe.schemas.channels import ACCEPTED
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Task
 
+from app.jetstream.channels import ACCEPTED
 from app.queue.registration import Announcement, Registration
 from handlers.dependencies import part
 

@@ -11,8 +11,9 @@ from functools import partial
 from faststream.nats import NatsBroker, NatsRoute, NatsRouter
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
-from natscribe.schemas import channels, subjects
+from natscribe.schemas import subjects
 
+from app.jetstream.channels import WINDOWS
 from app.requests.discovery import ServiceInstance
 from app.settings import Settings
 from app.work_sharing.sharing import engine_hash
@@ -63,9 +64,9 @@ def shared_windows(router: NatsRouter, engine: str) -> LogicSubscriber[Msg]:
     """
     subscriber = router.subscriber(
         subjects.windows(engine),
-        queue=channels.WINDOWS.group,
+        queue=WINDOWS.group,
         max_workers=replies.MAX_CONCURRENT_REQUESTS,
-        title=channels.WINDOWS.title,
+        title=WINDOWS.title,
     )
     subscriber(transcribe_window)
     return subscriber

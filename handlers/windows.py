@@ -1,7 +1,6 @@
 """Handles `windows.transcribe.*`: idle workers transcribe parts (windows) of long recordings for busy workers."""
 
-from natscribe.schemas.windows import WindowReply, WindowRequest
-
+from app.windows import WindowReply, WindowRequest
 from app.work_sharing.sharing import WorkSharing
 from handlers.dependencies import part
 

@@ -1,7 +1,8 @@
 """The channels of the contract: who sends which messages on which subject, and who may receive them.
 
 What an entry says is written nowhere else: FastStream's routes and publishers, the AsyncAPI document, accounts.conf,
-the tables of docs/access.md and docs/contract.md, and the client read it from here.
+the tables of docs/access.md and docs/contract.md, and the client read it from here. The channels between workers are in
+`app/jetstream/channels.py`.
 """
 
 from collections.abc import Mapping
@@ -14,10 +15,8 @@ from . import subjects
 from .dead_letters import DeadLetter
 from .enums import DescribedEnum
 from .event_headers import (
-    AcceptedHeaders,
     CloudEventHeaders,
     ForgottenHeaders,
-    InsideHeaders,
     PartialHeaders,
     SpeakersHeaders,
     TaskEventHeaders,
@@ -42,7 +41,6 @@ from .task_list import ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest
 from .transcription import SegmentsEvent
 from .voices import EnrollRequest, ForgetRequest, Forgotten, RenameRequest, Voice, VoicePage, VoicesRequest
-from .windows import WindowReply, WindowRequest
 from .wire import Lane
 from .workers import WorkerInfo, WorkersRequest
 
@@ -153,13 +151,6 @@ class Event(Channel):
     def meaning(self) -> str:
         """The description of the channel: its own, or that of the message."""
         return self.description or self.messages[0].__doc__ or ""
-
-
-@dataclass(frozen=True, slots=True)
-class Internal(Channel):
-    """A channel between workers, which is not part of the contract."""
-
-    publishers: tuple[Role, ...] = SERVICE
 
 
 _ID: Final = "{task_id}"
@@ -328,43 +319,6 @@ DISCOVERY = tuple(
         (f".{SERVICE_NAME}.{{instance}}", "discoverInstance", "Discover one worker"),
     )
 )
-ACCEPTED: Mapping[Lane, Channel] = {
-    lane: Channel(
-        subjects.accepted(lane, "{priority}"),
-        f"accepted{lane.capitalize()}Tasks",
-        f"accept{lane.capitalize()}",
-        f"Accepted {lane.task} tasks",
-        TASKS[lane],
-        tag=Tag.INSIDE,
-        headers=AcceptedHeaders,
-        publishers=(),  # JetStream republishes tasks there
-    )
-    for lane in Lane
-}
-WINDOWS = Channel(
-    subjects.windows("{engine}"),
-    "windowRequests",
-    "transcribeWindow",
-    "Shared windows",
-    WindowRequest,
-    WindowReply,
-    tag=Tag.INSIDE,
-    headers=InsideHeaders,
-    publishers=SERVICE,
-)
-NO_RESULTS = Internal(subjects.no_results("{task_id}"), "noResults", subscribers=(), stream="results")
-GRANTS = Internal(subjects.ready("{slots}", "{sequence}"), "grants", subscribers=(), stream="ready")
-REMOVED = Internal(subjects.REMOVED, "removedTasks")
-POSITIONS = Internal(subjects.POSITIONS, "positions")
-REMINDERS = Internal(
-    subjects.reminder("{user}", "{recording}", "{task_id}"), "reminders", subscribers=(), stream="retention"
-)
-DUE = Internal(
-    subjects.due("{user}", "{recording}", "{task_id}"), "due", publishers=(), subscribers=(), stream="retention"
-)
-LEASE = Internal("fleet.{key}", "lease", publishers=())  # JetStream republishes the bucket there
-QUOTAS = Internal("quotas.{user}", "quotas", publishers=())
-
 CHANNELS = (
     *TASK_QUEUES.values(),
     *(FRAMES, PROGRESS, SEGMENTS, SPEAKERS, PARTIALS, RESULTS),
@@ -372,7 +326,4 @@ CHANNELS = (
     *(ENROLL, VOICES, RENAME, FORGET, FORGOTTEN),
     *(DEAD_LETTERS, REPLAY, DELETE_LETTERS),
     *DISCOVERY,
-    *ACCEPTED.values(),
-    WINDOWS,
-    *(NO_RESULTS, GRANTS, REMOVED, POSITIONS, REMINDERS, DUE, LEASE, QUOTAS),
 )

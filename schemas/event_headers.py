@@ -2,7 +2,7 @@
 
 from typing import Final, Literal
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from .headers import (
     AUDIO_OFFSET,
@@ -15,10 +15,7 @@ from .headers import (
     TASK_SEQUENCE,
     TASK_SUBJECT,
     WRITTEN,
-    Correlation,
     Headers,
-    RequestHeaders,
-    TaskHeaders,
     Trace,
 )
 from .wire import TaskId, Time
@@ -91,21 +88,6 @@ class SpeakersHeaders(TaskEventHeaders):
     type: Literal["natscribe.speakers.v1"] = Field(alias="ce-type", description="Type of the event.")
 
 
-class AcceptedHeaders(TaskHeaders):
-    """Headers of a stored task message that JetStream republishes to the workers, with its stream and sequence."""
-
-    stream: str = Field(alias="Nats-Stream", description="The task stream.", examples=["transcription_tasks"])
-    subject: str = Field(
-        alias="Nats-Subject",
-        description="The subject on which the task was published.",
-        examples=["tasks.transcription.normal"],
-    )
-    sequence: str = Field(
-        alias="Nats-Sequence", description="The sequence of the message in the task stream.", examples=["112"]
-    )
-    time: Time = Field(alias="Nats-Time-Stamp", description="When the message was stored.")
-
-
 class PartialHeaders(Headers):
     """Headers of a partial result."""
 
@@ -114,32 +96,3 @@ class PartialHeaders(Headers):
 
 class ForgottenHeaders(PartialHeaders):
     """Headers of the event that a voice was forgotten."""
-
-
-class InsideHeaders(RequestHeaders):
-    """Headers of a request that a worker sends to other workers."""
-
-
-class ReplyHeaders(Headers):
-    """Headers of a reply in JSON."""
-
-    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
-    correlation_id: Correlation = None
-
-
-class FileReplyHeaders(Headers):
-    """Headers of a reply whose body is a file instead of JSON."""
-
-    correlation_id: Correlation = None
-
-
-def file_reply_headers(name: str, content_type: str) -> type[FileReplyHeaders]:
-    """Create the class of headers, called `name`, for a reply that is a file of this content type."""
-    field = Field(
-        content_type,
-        alias="content-type",
-        description="Not JSON: the body is the file.",
-        json_schema_extra={"const": content_type},
-    )
-    description = f"Headers of a reply of the type {content_type}."
-    return create_model(name, __base__=FileReplyHeaders, __doc__=description, content_type=(str, field))

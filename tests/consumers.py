@@ -11,12 +11,12 @@ from typing import cast
 from faststream.nats import NatsBroker
 from faststream.nats.annotations import NatsMessage
 from nats.aio.client import Client
-from natscribe.jetstream.nats_py_compat import send_pings_in_order
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
 from app.cancellation import cancel_all
+from app.jetstream.nats_py_compat import send_pings_in_order
 from app.jetstream.slots import Slots
 from app.queue.fair_queue import Quota
 from app.queue.granted_task import GrantedTask, GrantReader

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from natscribe.schemas.channels import CHANNELS, Channel, Tag
+from natscribe.schemas.channels import CHANNELS, Channel
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial, SpeakersEvent
 from natscribe.schemas.progress import State
@@ -41,7 +41,7 @@ def with_tables(document: str) -> str:
 
 def _requests() -> Rows:
     for channel in CHANNELS:
-        if channel.replies and channel.tag is not Tag.INSIDE:
+        if channel.replies:
             yield [f"`{channel.subject}`", " or ".join(_names(channel.messages)), _replies(channel)]
 
 

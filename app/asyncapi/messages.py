@@ -3,25 +3,34 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from natscribe.schemas.channels import CHANNELS, Channel
+from natscribe.schemas.channels import Channel
 from natscribe.schemas.errors import ErrorReply
-from natscribe.schemas.event_headers import (
-    AcceptedHeaders,
-    FileReplyHeaders,
-    ForgottenHeaders,
-    ReplyHeaders,
-    file_reply_headers,
-)
+from natscribe.schemas.event_headers import ForgottenHeaders
 from natscribe.schemas.examples import EXAMPLES, Example
-from natscribe.schemas.headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
+from natscribe.schemas.headers import WRITTEN, Correlation, FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from natscribe.schemas.live import MAX_FRAME_BYTES
 from natscribe.schemas.requests import ResultFormat
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import models_json_schema
 
+from app.jetstream.channels import CHANNELS, AcceptedHeaders
+
 Node = dict[str, Any]  # a part of the document: a JSON object as AsyncAPI 3 defines it
+
+
+class ReplyHeaders(Headers):
+    """Headers of a reply in JSON."""
+
+    content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
+    correlation_id: Correlation = None
+
+
+class FileReplyHeaders(Headers):
+    """Headers of a reply whose body is a file instead of JSON."""
+
+    correlation_id: Correlation = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +126,22 @@ def _file_replies() -> Iterator[MessageDescription]:
         names = ", ".join(f"`{result_format}`" for result_format in (first, *others))
         yield MessageDescription(
             str if first.is_text else bytes,
-            file_reply_headers(f"{name}ReplyHeaders", content_type),
+            _file_reply_headers(f"{name}ReplyHeaders", content_type),
             f"Result{name}",
             f"The body is the result in the requested format: {names}.",
         )
+
+
+def _file_reply_headers(name: str, content_type: str) -> type[FileReplyHeaders]:
+    """Create the class of headers, called `name`, for a reply that is a file of this content type."""
+    field = Field(
+        content_type,
+        alias="content-type",
+        description="Not JSON: the body is the file.",
+        json_schema_extra={"const": content_type},
+    )
+    description = f"Headers of a reply of the type {content_type}."
+    return create_model(name, __base__=FileReplyHeaders, __doc__=description, content_type=(str, field))
 
 
 DOCUMENTED: Final = tuple(channel for channel in CHANNELS if not channel.is_internal)

@@ -14,9 +14,10 @@ from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import TranscribeOptions
-from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model, Speakers
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from app.windows import Window, WindowText
 
 
 class _Message(BaseModel):

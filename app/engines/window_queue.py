@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from natscribe.schemas.transcription import TranscribeOptions
-from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import cancel_all
 from app.engines.engine import Engine, run_job
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.text.filters import filtered
+from app.windows import Window, WindowText
 
 BATCH_S = 10.0  # how long transcribing a batch should take
 ABANDONED_S = 120.0  # a batch without callers is stopped at the latest after this time

@@ -21,11 +21,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import ServiceUnavailableError
 from nats.protocol.parser import PERMISSIONS_ERR
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT, security
-from natscribe.jetstream.nats_py_compat import (
-    change_all_connections,
-    send_pings_in_order,
-    tolerate_unreadable_messages,
-)
+from natscribe.jetstream.nats_py_compat import tolerate_unreadable_messages
 from natscribe.jetstream.repeated_requests import OUTAGE_ERRORS
 from natscribe.jetstream.server_version import durability_problem
 from natscribe.schemas.subjects import is_inbox
@@ -34,6 +30,7 @@ from opentelemetry.trace import TracerProvider
 from app.cancellation import StopScope
 from app.jetstream.connection_monitor import ConnectionMonitor
 from app.jetstream.decoding import decode
+from app.jetstream.nats_py_compat import change_all_connections, send_pings_in_order
 from app.jetstream.publishers import WithoutCorrelationId
 from app.settings import Settings
 from app.telemetry import logs, tracing

@@ -6,8 +6,11 @@ from faststream import BaseMiddleware
 from faststream.nats import NatsBroker
 from faststream.nats.publisher.usecase import LogicPublisher
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
-from natscribe.schemas import channels, subjects
+from natscribe.schemas import channels as contract
+from natscribe.schemas import subjects
 from natscribe.schemas.channels import Channel, Event
+
+from app.jetstream import channels
 
 
 class Publishers:
@@ -15,13 +18,13 @@ class Publishers:
 
     def __init__(self, broker: NatsBroker) -> None:
         self.tasks = broker.publisher(subjects.ALL_TASKS, timeout=REQUEST_TIMEOUT_S, include_in_schema=False)
-        self.progress = _declared(broker, channels.PROGRESS)
-        self.segments = _declared(broker, channels.SEGMENTS)
-        self.speakers = _declared(broker, channels.SPEAKERS)
-        self.results = _declared(broker, channels.RESULTS)
-        self.partials = _declared(broker, channels.PARTIALS)
-        self.forgotten = _declared(broker, channels.FORGOTTEN)
-        self.dead_letters = _declared(broker, channels.DEAD_LETTERS)
+        self.progress = _declared(broker, contract.PROGRESS)
+        self.segments = _declared(broker, contract.SEGMENTS)
+        self.speakers = _declared(broker, contract.SPEAKERS)
+        self.results = _declared(broker, contract.RESULTS)
+        self.partials = _declared(broker, contract.PARTIALS)
+        self.forgotten = _declared(broker, contract.FORGOTTEN)
+        self.dead_letters = _declared(broker, contract.DEAD_LETTERS)
         self.windows = _declared(broker, channels.WINDOWS)
         self.grants = _declared(broker, channels.GRANTS)
         self.removed = _declared(broker, channels.REMOVED)

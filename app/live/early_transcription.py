@@ -6,11 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from natscribe.schemas.transcription import TranscribeOptions
-from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import discard_all, drop_error
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
+from app.windows import Window, WindowText
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 import structlog
 from natscribe.schemas.live import LiveTask, Partial
-from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
 from app.live.agreement import LocalAgreement
 from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
+from app.windows import Window, WindowText
 
 MIN_UTTERANCE_S = 0.6  # a shorter utterance has no interim pass: a model recognizes no reliable words in it
 MIN_INTERVAL_S = 1.0  # between the starts of two interim passes of an utterance

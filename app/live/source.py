@@ -12,7 +12,6 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Channels, Interval
-from natscribe.schemas.windows import Window
 
 from app.engines.engine import Engine, run_job
 from app.engines.messages import (
@@ -27,6 +26,7 @@ from app.live.frame_offsets import FrameOffset, FrameOffsets
 from app.live.frames import FrameReader, JoinedFrames
 from app.live.speakers import Speakers, labels_in, next_number, with_earlier_turns
 from app.updates import Checkpoint
+from app.windows import Window
 
 MAX_JOB_BYTES = 1024 * 1024  # of audio in one job
 MAX_OPUS_JOB_BYTES = 32 * 1024  # of a file: eleven seconds of good speech, and minutes at the lowest bit rates

@@ -10,13 +10,13 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import SameSpeaker, SpeakerChanges
 from natscribe.schemas.transcription import Segment
 from natscribe.schemas.voices import SpeakerVoice
-from natscribe.schemas.windows import WindowText
 
 from app.engines.messages import LiveDiarization
 from app.speech.attribution import Unit, attribute, attributed_units, split
 from app.speech.speaker_labels import speaker_label
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Checkpoint
+from app.windows import WindowText
 
 _MIN_COVERED = 0.3  # least share of a segment that turns of its speaker cover
 _SETTLED_EVERY_S = 10.0  # how often an event reports only that more speakers are settled

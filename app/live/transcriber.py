@@ -18,7 +18,6 @@ from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
-from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.cancellation import StopScope, cancel_all, drop_error
@@ -40,6 +39,7 @@ from app.speech.transcript import TaskTranscript
 from app.speech.transcription_run import TranscriptionRun
 from app.telemetry.live_metrics import LiveMetrics
 from app.updates import Append, Checkpoint, NewText, Progress, SpeakerState
+from app.windows import Window, WindowText
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
 

@@ -15,7 +15,6 @@ from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from natscribe.jetstream.nats_py_compat import end_delivery
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
@@ -23,6 +22,7 @@ from natscribe.schemas.wire import Lane
 
 from app.cancellation import cancel_all
 from app.errors import describe
+from app.jetstream.nats_py_compat import end_delivery
 from app.jetstream.slots import Slots
 from app.queue.granted_task import GrantedTask, GrantReader
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from natscribe.schemas.channels import CHANNELS, SERVICE, Channel
+from natscribe.schemas.channels import SERVICE, Channel
 from natscribe.schemas.services import Endpoint, EndpointStats, ServiceInfo, ServicePing, ServiceStats, Verb
 
 from app.errors import RequestError
+from app.jetstream.channels import CHANNELS
 from app.settings import VERSION
 
 ENDPOINTS = [channel for channel in CHANNELS if channel.replies and channel.messages and channel.publishers != SERVICE]

@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.windows import Window
 
 from app.engines.engine import Engine
 from app.engines.messages import (
@@ -15,6 +14,7 @@ from app.engines.messages import (
     WindowSearchAdvanced,
     WindowSearchDone,
 )
+from app.windows import Window
 
 
 class RecordingWindows:

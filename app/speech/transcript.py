@@ -11,7 +11,6 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import Interval, Segment, Source, TranscriptionResult, TranscriptionTask
-from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
@@ -21,6 +20,7 @@ from app.speech.speaker_labels import channel_of, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
 from app.updates import Append, Checkpoint
 from app.voices.identification import NOT_REQUESTED, Identification, IdentificationOutcome
+from app.windows import WindowText
 
 
 @dataclass(eq=False, slots=True)

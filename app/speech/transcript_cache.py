@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.windows import WindowText
 from pydantic import BaseModel, Field
 
 from app.engines.messages import FindWindows, Loaded
 from app.redis_store.cache import Cache, read
 from app.settings import VERSION
+from app.windows import WindowText
 
 
 class CachedTranscript(BaseModel):

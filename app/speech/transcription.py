@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import MAX_CHANNELS, Channels, Source, TranscriptionResult, TranscriptionTask
-from natscribe.schemas.windows import WindowText
 
 from app.engines.engine import Engine
 from app.engines.messages import FindWindows, Loaded, StageAdvanced
@@ -18,6 +17,7 @@ from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription_run import TranscriptionRun, WindowTranscriber, append_or_merge
 from app.updates import Append, Checkpoint, NewText, Progress, processed
+from app.windows import WindowText
 
 _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which only diarization distinguishes
 

@@ -4,7 +4,6 @@ import time
 from datetime import datetime
 
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.windows import WindowText
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -12,6 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import NoOpTracerProvider, Span, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from app.windows import WindowText
 
 OFF = NoOpTracerProvider()
 _PROPAGATOR = TraceContextTextMapPropagator()

@@ -15,10 +15,10 @@ import structlog
 from faststream.nats.publisher.usecase import LogicPublisher
 from nats.errors import Error as NatsError
 from natscribe.schemas.transcription import TranscribeOptions
-from natscribe.schemas.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.window_queue import Rank
+from app.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 1.0, 30.0  # pause after a request without a text; doubles each time
 MAX_WAIT_S = 120.0  # the most time that an idle worker gets for a window

@@ -16,7 +16,6 @@ from faststream.nats.publisher.usecase import LogicPublisher
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
-from natscribe.schemas.windows import WindowReply, WindowRequest, WindowText
 
 from app.cancellation import discard_all
 from app.engines.cores import MIN_INTERVAL_S, Cores
@@ -26,6 +25,7 @@ from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TaskError
 from app.settings import VERSION, Settings, Share
 from app.supervision import wait_up_to
+from app.windows import WindowReply, WindowRequest, WindowText
 from app.work_sharing.idle_workers import MAX_CONCURRENT_WINDOWS, MAX_WAIT_S, IdleWorkers
 
 MIN_MAX_PAYLOAD_BYTES = 960_000  # of NATS, for a request with the longest window

@@ -9,7 +9,6 @@ from natscribe.jetstream import cloud_events
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.jetstream.streams import DAY_S, TASK_TTL_S, stored_subjects, task_subjects
 from natscribe.schemas import subjects
-from natscribe.schemas.channels import CHANNELS
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import FrameHeaders
 from natscribe.schemas.live import (
@@ -21,6 +20,7 @@ from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.jetstream import streams
+from app.jetstream.channels import CHANNELS
 from app.redis_store import keys, projection
 from app.settings import Settings
 from tools.contract_tables import fields_of, with_tables

@@ -8,9 +8,9 @@ from contextlib import aclosing
 
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import Segment, Word
-from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.messages import Job, LiveAudioProcessed, ProcessLiveAudio, Reply
+from app.windows import Window, WindowText
 from tests.fakes.engine import FakeEngine
 
 AUDIO = LiveAudio(sample_rate=8000)

@@ -11,7 +11,6 @@ from typing import Any
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
-from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.diarization import VOICE_NETWORK
@@ -42,6 +41,7 @@ from app.engines.messages import (
     WindowSearchDone,
     WindowsTranscribed,
 )
+from app.windows import Window, WindowText
 
 MODEL = Model(name="fake", revision="0")
 WINDOW = 10.0  # seconds

@@ -19,7 +19,6 @@ from natscribe.schemas.requests import Deleted, LettersDeleted, ResultFormat, Ta
 from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.voices import VoicePage
-from natscribe.schemas.windows import WindowReply
 
 from app.container import Container
 from app.dead_letters.replay import Replayer
@@ -37,6 +36,7 @@ from app.requests.worker_report import WorkerReport
 from app.speech.diarizer import Diarizer
 from app.speech.transcriber import Transcriber
 from app.updates import Append, Checkpoint, Result, Task, TaskUpdate
+from app.windows import WindowReply
 from app.work_sharing.sharing import WorkSharing
 from handlers import channels
 from handlers.dependencies import provide

@@ -11,11 +11,11 @@ from natscribe.schemas.examples import EXAMPLES, WORKER_INFO
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest, ResultFormat, ResultRequest, UserRequest
 from natscribe.schemas.task_list import ListRequest
-from natscribe.schemas.windows import WindowRequest
 from natscribe.schemas.wire import Kind
 from structlog.testing import capture_logs
 
 from app.errors import RequestError
+from app.windows import WindowRequest
 from handlers.channels import REQUESTS
 from tests.handlers.conftest import ENGINE, STATUS, Parts
 

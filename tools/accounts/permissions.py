@@ -12,23 +12,12 @@ from typing import Final
 
 from nats.js.api import StreamConfig
 from natscribe.schemas import subjects
-from natscribe.schemas.channels import (
-    ACCEPTED,
-    CHANNELS,
-    CLIENTS,
-    OPERATOR,
-    POSITIONS,
-    PUBLISHER,
-    REMOVED,
-    Channel,
-    Event,
-    Internal,
-    Role,
-)
+from natscribe.schemas.channels import CLIENTS, OPERATOR, PUBLISHER, Channel, Event, Role
 from natscribe.schemas.services import Verb
 from natscribe.schemas.wire import Kind, Priority
 
 from app.jetstream import streams
+from app.jetstream.channels import ACCEPTED, CHANNELS, POSITIONS, REMOVED, Internal
 from app.settings import Settings
 
 SETTINGS: Final = Settings(_env_file=None)  # the names of a deployment without settings of its own

@@ -14,7 +14,6 @@ import av
 import numpy as np
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec
-from natscribe.schemas.windows import Window
 
 from app.engines.audio.crosstalk import Crosstalk
 from app.engines.audio.limits import Limit
@@ -27,6 +26,7 @@ from app.engines.audio.utterances import UtteranceDetector, between_pauses, firs
 from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
 from app.errors import TransientError
+from app.windows import Window
 
 if TYPE_CHECKING:
     from app.engines.diarization.live_speakers import LiveSpeakers

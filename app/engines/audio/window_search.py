@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from faster_whisper.vad import get_vad_model
 from natscribe.schemas.transcription import MAX_CHANNELS
-from natscribe.schemas.windows import Window
 
 from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import decode, probe
@@ -12,6 +11,7 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
 from app.engines.audio.windows import detect_windows
 from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
+from app.windows import Window
 
 
 def find_windows(

@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
-from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.timeline import Times
+from app.windows import MAX_WINDOW_S
 
 FRAME = 512  # samples
 # The first chunk is short, so that the first text comes soon, but usually long enough for one window.

@@ -12,7 +12,8 @@ from operator import attrgetter
 from typing import Final
 
 from natscribe.schemas.transcription import Segment
-from natscribe.schemas.windows import WindowText
+
+from app.windows import WindowText
 
 
 def with_letters(segments: Iterable[Segment]) -> list[Segment]:

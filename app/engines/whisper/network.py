@@ -20,12 +20,12 @@ from faster_whisper import WhisperModel
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_suppressed_tokens, merge_punctuations
 from natscribe.schemas.transcription import Word
-from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import ComputeOptions
 from app.engines.text.languages import Evidence
+from app.windows import MAX_WINDOW_S
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
 

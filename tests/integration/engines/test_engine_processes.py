@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveAudio
-from natscribe.schemas.windows import Window
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.messages import (
@@ -32,6 +31,7 @@ from app.engines.process.child_process import EngineProcess
 from app.engines.process.engine_processes import EngineProcesses
 from app.errors import TransientError
 from app.settings import Settings
+from app.windows import Window
 from tests.audio import CLIPS, Samples, load, silence, write
 from tests.waiting import eventually
 

@@ -12,7 +12,6 @@ from functools import cache
 import numpy as np
 import pytest
 from natscribe.schemas.transcription import Segment, TranscribeOptions
-from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples, pack
@@ -24,6 +23,7 @@ from app.engines.transcription import transcribe
 from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.engines.whisper.network import Network
+from app.windows import Window, WindowText
 from tests.audio import silence
 from tests.document import ROOT
 from tests.truth.recordings import read

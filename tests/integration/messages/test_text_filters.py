@@ -18,13 +18,13 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import Segment
-from natscribe.schemas.windows import Window, WindowReply, WindowRequest
 from redis.asyncio import Redis
 
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.engines.text import filters
 from app.settings import Settings
+from app.windows import Window, WindowReply, WindowRequest
 from app.work_sharing import sharing
 from app.work_sharing.sharing import engine_fingerprint, engine_hash
 from tests.constants import Constants

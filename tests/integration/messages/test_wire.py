@@ -10,12 +10,13 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
-from natscribe.schemas.channels import CHANNELS, DUE, QUOTAS, Channel
+from natscribe.schemas.channels import Channel
 from natscribe.schemas.progress import State
 from natscribe.schemas.services import Verb
 from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.engines.messages import LiveDiarization
+from app.jetstream.channels import CHANNELS, DUE, QUOTAS
 from app.main import Worker
 from app.settings import Settings
 from tests import document

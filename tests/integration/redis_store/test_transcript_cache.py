@@ -5,7 +5,6 @@ import zlib
 
 import pytest
 from natscribe.schemas.transcription import Interval, TranscriptionTask
-from natscribe.schemas.windows import WindowText
 from redis.asyncio import Redis
 
 from app.engines.messages import Loaded
@@ -13,6 +12,7 @@ from app.redis_store import keys
 from app.redis_store.cache import Cache
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
+from app.windows import WindowText
 from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64

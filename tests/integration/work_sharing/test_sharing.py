@@ -9,12 +9,12 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.windows import Window, WindowReply, WindowRequest
 from natscribe.schemas.wire import Kind
 
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.settings import Settings
+from app.windows import Window, WindowReply, WindowRequest
 from app.work_sharing import idle_workers, sharing
 from app.work_sharing.sharing import engine_fingerprint, engine_hash
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine

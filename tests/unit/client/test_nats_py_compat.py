@@ -11,14 +11,10 @@ from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.protocol import parser
 from natscribe.client import NoServerError
 from natscribe.client.connection import connect
-from natscribe.jetstream.nats_py_compat import (
-    SafeConnection,
-    change_all_connections,
-    close,
-    send_pings_in_order,
-)
+from natscribe.jetstream.nats_py_compat import SafeConnection, close
 from natscribe.settings import Settings
 
+from app.jetstream.nats_py_compat import change_all_connections, send_pings_in_order
 from tests.tcp import served
 from tests.waiting import eventually
 

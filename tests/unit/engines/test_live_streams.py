@@ -7,7 +7,6 @@ import numpy.typing as npt
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
-from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import MAX_STREAMS, LiveStreams
@@ -24,6 +23,7 @@ from app.engines.messages import (
 )
 from app.errors import PermanentError, TaskError, TransientError
 from app.live.source import MAX_JOB_BYTES
+from app.windows import Window
 from tests.constants import Constants
 
 from .opus_files import recorded

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions, Word
-from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.audio.mixing import SAMPLE_RATE
@@ -23,6 +22,7 @@ from app.engines.speech_model import ModelOutput, Text
 from app.engines.text.filters import filtered
 from app.engines.transcription import transcribe
 from app.errors import PermanentError
+from app.windows import Window, WindowText
 
 MODEL = Model(name="scripted", revision="1")
 UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the language 'xx': name another one.")

@@ -3,7 +3,6 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.timeline import Times
@@ -17,6 +16,7 @@ from app.engines.audio.windows import (
     detect_windows,
     next_window,
 )
+from app.windows import MAX_WINDOW_S
 
 from .loudness import RATE, Samples, conversation, frames_missed, loudness, samples_of
 

@@ -11,7 +11,6 @@ import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import Interval, Segment
-from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Kind
 
 from app.errors import FencedError
@@ -20,6 +19,7 @@ from app.task_log.record import Metadata, NoResult, Record, TaskMessageId
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
 from app.updates import Checkpoint, Embeddings, NewText, Progress, Result, SpeakerState
+from app.windows import WindowText
 from tests.fakes.engine import segment
 from tests.fakes.messages import event, transcript
 from tests.fakes.task_log import InMemoryTaskLog

@@ -7,7 +7,6 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import Interval, TranscriptionResult
-from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
@@ -17,6 +16,7 @@ from app.jetstream.slots import Slots
 from app.queue.granted_task import GrantedTask
 from app.redis_store.projection import RedisProjection
 from app.updates import NewText, Progress
+from app.windows import WindowText
 from tests.fakes.delivery import Handler, process
 from tests.fakes.engine import segment
 from tests.fakes.messages import transcript

@@ -6,11 +6,11 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions
-from natscribe.schemas.windows import Window, WindowText
 
 from app.engines.window_queue import Rank, WindowQueue
 from app.errors import TransientError
 from app.live.early_transcription import EarlyTranscription
+from app.windows import Window, WindowText
 
 OPTIONS = TranscribeOptions()
 

@@ -9,7 +9,6 @@ from typing import cast
 import pytest
 from natscribe.schemas.live import LiveAudio, LiveTask, Partial
 from natscribe.schemas.transcription import Segment, Word
-from natscribe.schemas.windows import Window, WindowText
 from prometheus_client import CollectorRegistry
 
 from app.cancellation import cancel_all
@@ -17,6 +16,7 @@ from app.engines.window_queue import WindowQueue
 from app.live.partials import PartialPublisher
 from app.live.source import LiveSource
 from app.telemetry.live_metrics import LiveMetrics
+from app.windows import Window, WindowText
 
 TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(channels=2))
 

@@ -13,7 +13,6 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask
 from natscribe.schemas.transcription import Segment
-from natscribe.schemas.windows import Window
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import LiveStreams
@@ -31,6 +30,7 @@ from app.live.frame_offsets import FrameOffset
 from app.live.frames import FrameReader, JoinedFrames
 from app.live.source import LiveSource
 from app.updates import Checkpoint
+from app.windows import Window
 from tests.unit.engines.opus_files import RATE, hum, recorded
 
 OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=RATE)

@@ -11,7 +11,6 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask, SpeakerChanges, SpeakersEvent
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
-from natscribe.schemas.windows import Window, WindowText
 from structlog.testing import capture_logs
 
 from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
@@ -21,6 +20,7 @@ from app.live.transcriber import SILENT_S
 from app.settings import Settings
 from app.updates import Checkpoint, NewText, Progress, Result, TaskUpdate
 from app.voices.identification import Identification, IdentificationOutcome
+from app.windows import Window, WindowText
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
 from tests.fakes.engine import SAMPLES, FakeEngine, live_diarization, segment

@@ -9,7 +9,6 @@ from typing import cast
 import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.windows import Window
 
 from app.engines.engine import Engine
 from app.engines.messages import (
@@ -24,6 +23,7 @@ from app.engines.messages import (
 )
 from app.errors import TransientError
 from app.speech.recording_windows import RecordingWindows
+from app.windows import Window
 
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 RECORDING = Path("meeting.flac")

@@ -6,12 +6,12 @@ import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.live import LiveAudio, LiveTask
 from natscribe.schemas.transcription import Segment, TranscriptionTask
-from natscribe.schemas.windows import WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
 from app.speech.diarizer import BackgroundDiarization
 from app.speech.transcript import TaskTranscript
+from app.windows import WindowText
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 LIVE = LiveTask(task_id="t", user_id=7, audio=LiveAudio(channels=2), diarize=True)

@@ -10,7 +10,6 @@ import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import Channels, Interval, Segment, Source, TranscribeOptions, TranscriptionTask
-from natscribe.schemas.windows import Window, WindowText
 from natscribe.schemas.wire import Model
 
 from app.engines.engine import run_job
@@ -36,6 +35,7 @@ from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
 from app.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
+from app.windows import Window, WindowText
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 

@@ -10,7 +10,6 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions
-from natscribe.schemas.windows import Window, WindowText
 
 from app.cancellation import despite_cancellation
 from app.engines.engine import Engine
@@ -19,6 +18,7 @@ from app.engines.window_queue import Rank, WindowQueue
 from app.errors import PermanentError, TransientError
 from app.speech import transcription_run as run_module
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, TranscriptionRun, append_or_merge
+from app.windows import Window, WindowText
 from app.work_sharing.idle_workers import IdleWorkerLostError
 
 WITHIN = 10  # seconds

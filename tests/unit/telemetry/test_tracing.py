@@ -4,7 +4,6 @@ from datetime import UTC, datetime
 
 import pytest
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.windows import WindowText
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -13,6 +12,7 @@ from opentelemetry.trace import Tracer
 
 from app.telemetry import tracing
 from app.telemetry.tracing import OFF, StageSpans
+from app.windows import WindowText
 
 TEXT = WindowText(segments=[], untranscribed=[], language="en", end=10.0)
 

@@ -11,12 +11,12 @@ from faststream.nats.publisher.usecase import LogicPublisher
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
-from natscribe.schemas.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
 from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 
 from app.cancellation import cancel_all
 from app.engines.window_queue import Rank
+from app.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
 from app.work_sharing.idle_workers import (
     FIRST_PAUSE_S,
     LATE_S,

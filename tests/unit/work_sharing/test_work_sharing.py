@@ -9,7 +9,6 @@ from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions
-from natscribe.schemas.windows import Window, WindowRequest
 from natscribe.schemas.wire import Model
 from pydantic import ValidationError
 from structlog.testing import capture_logs
@@ -19,6 +18,7 @@ from app.engines.messages import Loaded
 from app.engines.window_queue import WindowQueue
 from app.errors import TransientError
 from app.settings import Settings, Share
+from app.windows import Window, WindowRequest
 from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_fingerprint, engine_hash
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine

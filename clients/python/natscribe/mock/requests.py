@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import uuid4
 
 import nats.errors
@@ -21,7 +21,7 @@ from natscribe.mock.script import scripted_reply
 from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.mock.worker_loop import Player
-from natscribe.schemas import subjects
+from natscribe.schemas import channels
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
 from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
@@ -41,7 +41,7 @@ from natscribe.schemas.requests import (
 )
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import MAX_LISTED_USERS, QueueOverview, QueueRequest, QueueStatus, UserLoad
-from natscribe.schemas.voices import EnrollRequest, ForgetRequest, RenameRequest, Voice, VoicesRequest
+from natscribe.schemas.voices import EnrollRequest, ForgetRequest, Voice
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
@@ -50,7 +50,7 @@ _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is kn
 
 File = tuple[bytes, str]  # a result in a format other than JSON, and its content type
 Reply = BaseModel | File
-Handler = Callable[[Any], Awaitable[Reply]]  # `Any`: the request, whose type the adapter beside the handler knows
+Handler = Callable[[Any], Awaitable[Reply]]  # `Any`: the request, whose type the registry names
 
 
 class RequestHandlers:
@@ -65,20 +65,24 @@ class RequestHandlers:
         self._voices = voices
         self._audio_store = audio_store
         self._started_at = datetime.now(timezone.utc)
-        self._handlers: dict[str, tuple[TypeAdapter[Any], Handler]] = {  # `Any`: as above
-            subjects.STATUS: (TypeAdapter(TaskRequest), self._status),
-            subjects.RESULT: (TypeAdapter(ResultRequest), self._result),
-            subjects.LIST: (TypeAdapter(ListRequest), self._list),
-            subjects.TASK_QUEUES: (TypeAdapter(QueueRequest), self._queue),
-            subjects.WORKERS: (TypeAdapter(WorkersRequest), self._worker),
-            subjects.CANCEL: (TypeAdapter(TaskRequest), self._cancel),
-            subjects.DELETE: (TypeAdapter(TaskRequest | UserRequest), self._delete),
-            subjects.REPLAY: (TypeAdapter(ReplayRequest), self._replay),
-            subjects.ENROLL: (TypeAdapter(EnrollRequest), self._enroll),
-            subjects.VOICES: (TypeAdapter(VoicesRequest), voices.page),
-            subjects.RENAME: (TypeAdapter(RenameRequest), voices.rename),
-            subjects.FORGET: (TypeAdapter(ForgetRequest), voices.forget),
-            subjects.DELETE_LETTERS: (TypeAdapter(DeleteLettersRequest), self._delete_letters),
+        handlers: dict[channels.Channel, Handler] = {
+            channels.STATUS: self._status,
+            channels.RESULT: self._result,
+            channels.LIST: self._list,
+            channels.QUEUE: self._queue,
+            channels.WORKERS: self._worker,
+            channels.CANCEL: self._cancel,
+            channels.DELETE: self._delete,
+            channels.REPLAY: self._replay,
+            channels.ENROLL: self._enroll,
+            channels.VOICES: voices.page,
+            channels.RENAME: voices.rename,
+            channels.FORGET: voices.forget,
+            channels.DELETE_LETTERS: self._delete_letters,
+        }
+        self._handlers = {
+            channel.subject: (TypeAdapter[Any](cast("type[Any]", channel.message)), handle)
+            for channel, handle in handlers.items()
         }
 
     @property

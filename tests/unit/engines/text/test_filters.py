@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from natscribe.schemas.transcription import Segment
-from natscribe.schemas.windows import WindowText
 
 import app
 from app.engines.text import filters
+from app.windows import WindowText
 from tests.fakes.engine import segment
 
 ENGINE = {"messages.py", "engine.py", "transcription.py"}  # where the engine's replies are made

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from natscribe.schemas.windows import MAX_WINDOW_S
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import ComputeOptions
 from app.engines.whisper import network
 from app.engines.whisper.network import Decoded, DecodeOptions, EncodedPart, Network, encoded_part
+from app.windows import MAX_WINDOW_S
 
 EOT, WIDTH = 1000, 4
 FRAMES = 50  # a second

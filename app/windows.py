@@ -4,13 +4,11 @@ A window is up to 20 s of speech that the model transcribes at once; it consists
 between pauses. These messages are internal to the workers.
 """
 
-from typing import Annotated
+from typing import Annotated, Self
 
+from natscribe.schemas.transcription import Channel, Interval, Language, Segment, TranscribeOptions
+from natscribe.schemas.wire import Input, Message, Model, Seconds
 from pydantic import Field, model_validator
-from typing_extensions import Self
-
-from .transcription import Channel, Interval, Language, Segment, TranscribeOptions
-from .wire import Input, Message, Model, Seconds
 
 MAX_WINDOW_S = 20.0  # seconds of audio in the longest window
 MAX_REGIONS = 100  # regions of speech in a window
