@@ -23,7 +23,7 @@ async def transcribe(
     attempt: TaskAttempt = depends(current_attempt),
     transcriber: Transcriber = part(lambda worker: worker.transcriber),
 ) -> TranscriptionResult:
-    """Transcribe a recording: report progress, publish segments as they are transcribed, then the result."""
+    """Transcribe a recording, from the checkpoint of earlier attempts."""
     return await transcriber.transcribe(task, attempt.checkpoint, attempt.append)
 
 
@@ -32,7 +32,7 @@ async def diarize(
     attempt: TaskAttempt = depends(current_attempt),
     diarizer: Diarizer = part(lambda worker: worker.diarizer),
 ) -> DiarizationResult:
-    """Detect who speaks when in a recording: report progress, then publish the result."""
+    """Detect who speaks when in a recording."""
     return await diarizer.diarize(task, attempt.append)
 
 
@@ -41,7 +41,7 @@ async def transcribe_live(
     attempt: TaskAttempt = depends(current_attempt),
     live_transcriber: LiveTranscriber = part(lambda worker: worker.live_transcriber),
 ) -> TranscriptionResult:
-    """Transcribe audio while it is being published: publish segments, and the result at the end."""
+    """Transcribe audio while it is being published."""
     return await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append)
 
 

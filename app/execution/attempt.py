@@ -5,45 +5,27 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
 
 from nats.errors import Error as NatsError
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import SpeakerChanges
-from natscribe.schemas.progress import (
-    MAX_EVENT_INTERVAL_S,
-    MIN_EVENT_INTERVAL_S,
-    Stage,
-    State,
-    next_event,
-)
+from natscribe.schemas.progress import MAX_EVENT_INTERVAL_S, MIN_EVENT_INTERVAL_S, Stage, State, next_event
 from natscribe.schemas.transcription import SegmentsEvent
 
 from app.cancellation import despite_cancellation
 from app.errors import FencedError, TransientError
 from app.execution.checkpoint import StaleSegmentsError, read_segments
 from app.execution.progress_tracker import ProgressTracker
-from app.execution.retries import diarization_is_given_up, failed_or_lost, only_speakers_missing
+from app.execution.retries import failed_or_lost, only_speakers_missing
 from app.execution.speaker_log import SpeakerLog
 from app.task_log.log import TaskLog
 from app.task_log.record import Metadata, NoResult, Outcome, Record, end_of
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import StageSpans
-from app.updates import (
-    Checkpoint,
-    Embeddings,
-    NewText,
-    Progress,
-    Result,
-    SpeakerState,
-    TaskUpdate,
-)
+from app.updates import Checkpoint, Embeddings, NewText, Progress, Result, SpeakerState, TaskUpdate
 
 REPEATED_AFTER_S = MAX_EVENT_INTERVAL_S - 2  # after this time the last update is appended again
 LAST_APPEND_TIMEOUT_S = 2.0  # how long a stopping worker waits for the acknowledgement of its last append
-SPEAKERS_LOST: Final = ErrorDetail(
-    code=ErrorCode.WORKER_LOST, message="The workers were lost during the diarization: see the service's logs."
-)
 
 
 class TaskAttempt:
@@ -119,19 +101,14 @@ class TaskAttempt:
         """
         last, metadata = self._before.event, self._before.metadata
         if last.sequence > 1:  # append nothing to a task whose segments cannot be read
-            await read_segments(self._log, last.task_id, metadata.owner)
+            await read_segments(self._log, self._before)
         async with self._lock:
             started_at = metadata.started_at or datetime.now(UTC)
             await self._append(State.RUNNING, replace(metadata, started_at=started_at, span=span))
         if last.sequence > 1:  # an earlier attempt may have stored segments
-            stored = await read_segments(self._log, last.task_id, metadata.owner)
+            stored = await read_segments(self._log, self._before)
             self._segment_messages, self._segments_after = stored.messages, stored.stream_sequence
-            self.checkpoint = replace(
-                stored.checkpoint,
-                diarization_error=(last.error or SPEAKERS_LOST) if diarization_is_given_up(last) else None,
-                after_failure=failed_or_lost(last),
-            )
-            self.checkpoint = await self._speakers.resume(self.checkpoint, self.record)
+            self.checkpoint = await self._speakers.resume(stored.checkpoint, self.record)
         self.spans.enter(Stage.FETCHING)
 
     async def append(self, update: TaskUpdate) -> None:

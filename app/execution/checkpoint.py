@@ -1,10 +1,18 @@
 """Read the checkpoint of a task: the segments that earlier attempts have stored, after which the next one continues."""
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
+from natscribe.schemas.errors import ErrorCode, ErrorDetail
+
+from app.execution.retries import diarization_is_given_up, failed_or_lost
 from app.task_log.log import TaskLog
-from app.task_log.record import TaskMessageId
+from app.task_log.record import Record
 from app.updates import Checkpoint
+
+SPEAKERS_LOST: Final = ErrorDetail(
+    code=ErrorCode.WORKER_LOST, message="The workers were lost during the diarization: see the service's logs."
+)
 
 
 class StaleSegmentsError(Exception):
@@ -26,28 +34,31 @@ class StoredSegments(NamedTuple):
     stream_sequence: int
 
 
-async def read_segments(log: TaskLog, task_id: str, owner: TaskMessageId) -> StoredSegments:
+async def read_segments(log: TaskLog, last: Record) -> StoredSegments:
     """Read the segments that earlier attempts at a task have stored, without those of an earlier task with the same id.
 
-    `owner`: the id of the task message that owns the task's log.
+    `last`: the last record of the task's log before the next attempt.
 
     Raises:
         TransientError: JetStream does not reply.
     """
-    stored = [message async for message in log.segments(task_id)]
-    own = [message for message in stored if message.metadata.owner.is_same_as(owner)]
+    stored = [message async for message in log.segments(last.event.task_id)]
+    own = [message for message in stored if message.metadata.owner.is_same_as(last.metadata.owner)]
     stream_sequence = stored[-1].stream_sequence if stored else 0
+    error = (last.event.error or SPEAKERS_LOST) if diarization_is_given_up(last.event) else None
+    before = Checkpoint(diarization_error=error, after_failure=failed_or_lost(last.event))
     if not own:
-        return StoredSegments(Checkpoint(), 0, stream_sequence)
-    last, events = own[-1], [message.event for message in own]
-    checkpoint = Checkpoint(
-        last.event.language,
-        last.event.channel,
-        last.event.processed_seconds,
+        return StoredSegments(before, 0, stream_sequence)
+    newest, events = own[-1], [message.event for message in own]
+    checkpoint = replace(
+        before,
+        language=newest.event.language,
+        channel=newest.event.channel,
+        processed_seconds=newest.event.processed_seconds,
         segments=tuple(segment for event in events for segment in event.segments),
         untranscribed=tuple(gap for event in events for gap in event.untranscribed),
-        audio_sha256=last.audio_sha256,
+        audio_sha256=newest.audio_sha256,
         reached={event.channel: event.processed_seconds for event in events},
-        audio_offset=last.metadata.audio_offset,
+        audio_offset=newest.metadata.audio_offset,
     )
-    return StoredSegments(checkpoint, last.event.sequence, stream_sequence)
+    return StoredSegments(checkpoint, newest.event.sequence, stream_sequence)

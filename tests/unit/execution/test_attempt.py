@@ -14,7 +14,8 @@ from natscribe.schemas.transcription import Interval, Segment
 from natscribe.schemas.wire import Kind
 
 from app.errors import FencedError
-from app.execution.attempt import SPEAKERS_LOST, TaskAttempt
+from app.execution.attempt import TaskAttempt
+from app.execution.checkpoint import SPEAKERS_LOST
 from app.task_log.record import Metadata, NoResult, Record, TaskMessageId
 from app.task_log.results import ResultStore
 from app.telemetry.tracing import OFF, StageSpans
