@@ -15,7 +15,7 @@ from random import sample
 from app.embedded.guarded_process import GuardedProcess
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 10.0  # a server that does not reply within this time has not started
+START_TIMEOUT_S = 60.0  # a server that does not reply within this time has not started: reading 150 MB can take 10 s
 _GRACE_S = 5.0  # a server that does not stop is killed after this time
 _ALIVE_CHECK_EVERY_S = 0.5  # how often `keep_running` checks whether the server has ended
 _POLL_S = 0.02  # the interval at which a starting server is probed
@@ -50,7 +50,7 @@ class Server(ABC):
         """Start the server and wait until it replies.
 
         Raises:
-            EmbeddedError: The server does not reply within 10 s, or another process uses its folder.
+            EmbeddedError: The server does not reply within a minute, or another process uses its folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():

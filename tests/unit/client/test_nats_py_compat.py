@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from dataclasses import fields
+from importlib.util import find_spec, module_from_spec
 
 import pytest
 from nats.aio.client import Client
@@ -11,12 +12,27 @@ from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.protocol import parser
 from natscribe.client import NoServerError
 from natscribe.client.connection import connect
+from natscribe.jetstream import nats_py_compat
 from natscribe.jetstream.nats_py_compat import SafeConnection, close
 from natscribe.settings import Settings
 
 from app.jetstream.nats_py_compat import change_all_connections, send_pings_in_order
 from tests.tcp import served
 from tests.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def _fresh_nats_py(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nats-py as it is installed, though another test of this process has changed it for all connections."""
+    spec = find_spec("nats.protocol.parser")
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader.exec_module(original := module_from_spec(spec))
+    for name in ("MSG_RE", "HMSG_RE"):
+        monkeypatch.setattr(parser, name, getattr(original, name))
+    monkeypatch.setattr(Client, "_process_info", nats_py_compat._process_info)  # noqa: SLF001 -- the original
+    monkeypatch.setattr(api, "ConsumerConfig", ConsumerConfig)
+    monkeypatch.setattr(asyncio.StreamWriter, "writelines", asyncio.StreamWriter.writelines)
 
 
 async def test_writing_to_a_lost_connection_is_a_connection_error() -> None:
