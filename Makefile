@@ -133,7 +133,7 @@ bench: $(READY) ## measure beside the bare engine; ONLY="speech latency" for par
 	@$(MAKE) --no-print-directory $(PEERS) || echo "measuring without the peers, which cannot be installed" >&2
 	@$(BIN)/python -m benchmarks $(ONLY)
 
-mutants: $(READY) ## change the code at random places and list what no test notices: N=200 SEED=7 TIERS=unit ONLY=app/queue JOBS=2
+mutants: $(READY) ## change the code at random places and list what no test notices: N=200 SEED=7 TIERS=unit ONLY=app/tasks/queue JOBS=2
 	@$(BIN)/python -m tools.mutants $(or $(N),50) $(ONLY) $(SEED:%=--seed=%) $(TIERS:%=--tier=%) $(JOBS:%=--jobs=%) \
 		$(LONG:%=--ignore=%)
 

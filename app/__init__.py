@@ -1,1 +1,1 @@
-"""The service: `main` runs a worker, `container` creates its components, the other modules are these components."""
+"""The service: `main` runs a worker, `container` creates its components, the packages are these components."""

@@ -13,42 +13,15 @@ from natscribe.jetstream import streams
 from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
-from app.dead_letters.replay import Replayer
-from app.dead_letters.store import DeadLetterStore
 from app.engines.cores import usable_cores, windows_at_once
 from app.engines.diarization import VOICE_NETWORK
 from app.engines.model_loader import ModelLoader
 from app.engines.offered_models import offered_models
 from app.engines.whisper import bundled
 from app.engines.window_queue import WindowQueue
-from app.errors import TransientError
-from app.execution.beginning import Beginning
-from app.execution.heartbeat import Heartbeat
-from app.execution.settlement import Settlement
-from app.execution.telemetry import Telemetry
-from app.jetstream.connection_monitor import ConnectionMonitor
-from app.jetstream.lease import Lease, QueueReport, Report
-from app.jetstream.publishers import Publishers
-from app.live.frames import erase as erase_frames
-from app.live.transcriber import LiveTranscriber
-from app.operations.expiry import Expiry
-from app.operations.maintenance import Maintenance
-from app.queue.fair_queue import Quota
-from app.queue.granted_task import GrantReader
-from app.queue.grants import Grants
-from app.queue.index import QueueIndex
-from app.queue.positions import Positions
-from app.queue.queue_reader import QueueReader
-from app.queue.quotas import Quotas
-from app.queue.registration import Registration
-from app.queue.scheduler import Scheduler
-from app.queue.task_messages import TaskMessages
-from app.queue.task_slots import TaskSlots, task_slots
-from app.recordings.stores import make_recording_store
-from app.redis_store import cache
-from app.redis_store.chunks import ChunkStore
-from app.redis_store.projection import RedisProjection
-from app.redis_store.task_lists import remove_expired
+from app.fleet.expiry import Expiry
+from app.fleet.maintenance import Maintenance
+from app.fleet.stream_guard.guard import StreamGuard
 from app.requests.result_writer import ResultWriter
 from app.requests.task_list import TaskList
 from app.requests.task_lookup import find_task
@@ -57,21 +30,48 @@ from app.requests.task_requests import TaskRequests
 from app.requests.user_erasure import UserErasure
 from app.requests.voice_requests import VoiceRequests
 from app.requests.worker_report import WorkerReport
-from app.retention.erasure import Erasure
-from app.retention.late_frames import LateFrames
-from app.retention.reminders import Reminders
-from app.retention.schedule import Schedule
+from app.runtime.errors import TransientError
+from app.runtime.telemetry.metrics import Meter
 from app.settings import MOST_LIVE_STREAMS, MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
+from app.speech.live.frames import erase as erase_frames
+from app.speech.live.transcriber import LiveTranscriber
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.stream_guard.guard import StreamGuard
-from app.task_log.log import TaskLog
-from app.task_log.results import ResultStore
-from app.telemetry.metrics import Meter
-from app.voices.identification import Identification
-from app.voices.store import VoiceStore
-from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing
+from app.speech.voices.identification import Identification
+from app.speech.voices.store import VoiceStore
+from app.speech.window_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing
+from app.storage.jetstream.connection_monitor import ConnectionMonitor
+from app.storage.jetstream.lease import Lease, QueueReport, Report
+from app.storage.jetstream.publishers import Publishers
+from app.storage.recordings.stores import make_recording_store
+from app.storage.redis import cache
+from app.storage.redis.chunks import ChunkStore
+from app.tasks.dead_letters.replay import Replayer
+from app.tasks.dead_letters.store import DeadLetterStore
+from app.tasks.execution.beginning import Beginning
+from app.tasks.execution.heartbeat import Heartbeat
+from app.tasks.execution.settlement import Settlement
+from app.tasks.execution.telemetry import Telemetry
+from app.tasks.projection.projection import RedisProjection
+from app.tasks.projection.task_lists import remove_expired
+from app.tasks.queue.fair_queue import Quota
+from app.tasks.queue.granted_task import GrantReader
+from app.tasks.queue.grants import Grants
+from app.tasks.queue.index import QueueIndex
+from app.tasks.queue.positions import Positions
+from app.tasks.queue.queue_reader import QueueReader
+from app.tasks.queue.quotas import Quotas
+from app.tasks.queue.registration import Registration
+from app.tasks.queue.scheduler import Scheduler
+from app.tasks.queue.task_messages import TaskMessages
+from app.tasks.queue.task_slots import TaskSlots, task_slots
+from app.tasks.retention.erasure import Erasure
+from app.tasks.retention.late_frames import LateFrames
+from app.tasks.retention.reminders import Reminders
+from app.tasks.retention.schedule import Schedule
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.results import ResultStore
 
 REDIS_TIMEOUT_S: Final = 3.0  # less than the five seconds that clients wait for a reply
 

@@ -22,25 +22,24 @@ from opentelemetry.trace import TracerProvider
 from pydantic import ValidationError
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 
-from app import docs_page
-from app.asyncapi import Document
-from app.cancellation import cancel_all
 from app.container import Container
+from app.document import Document, docs_page
 from app.engines.engine import Engine
 from app.engines.model_loader import ModelLoader
 from app.engines.process.engine_processes import EngineProcesses
-from app.http_host import is_misdirected
-from app.jetstream import connection
-from app.jetstream.connection_monitor import ConnectionMonitor
-from app.jetstream.publishers import Publishers
-from app.operations import health
-from app.redis_store import projection_feed
+from app.fleet import health
 from app.requests.discovery import ServiceInstance
+from app.runtime.cancellation import cancel_all
+from app.runtime.http_host import is_misdirected
+from app.runtime.supervision import run_forever
+from app.runtime.telemetry import logs, tracing
+from app.runtime.telemetry.metrics import Meter, metrics_route
+from app.runtime.temporary import remove_stale_files
 from app.settings import VERSION, Settings
-from app.supervision import run_forever
-from app.telemetry import logs, tracing
-from app.telemetry.metrics import Meter, metrics_route
-from app.temporary import remove_stale_files
+from app.storage.jetstream import connection
+from app.storage.jetstream.connection_monitor import ConnectionMonitor
+from app.storage.jetstream.publishers import Publishers
+from app.tasks.projection import projection_feed
 from handlers.channels import HANDLERS, subscribe
 from handlers.dependencies import provide
 from handlers.tasks import subscribe_to_grants

@@ -11,10 +11,10 @@ from natscribe.schemas.wire import Model
 
 from app.engines.messages import Job, Loaded, Reply
 from app.main import Worker
+from app.runtime.telemetry import logs
 from app.settings import Settings
 from app.speech.transcriber import Transcriber
-from app.telemetry import logs
-from app.updates import Append, Checkpoint
+from app.speech.updates import Append, Checkpoint
 
 MODEL = Model(name="none", revision="0")
 

@@ -7,9 +7,9 @@ import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.embedded import free_port
+from app.command.embedded import free_port
+from app.fleet.stream_guard import provisioning
 from app.settings import Settings
-from app.stream_guard import provisioning
 from benchmarks.stack import READY_WITHIN, Child, Stack, python
 
 REAL, NO_OP = "app.main:app", "benchmarks.no_op:app"

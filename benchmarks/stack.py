@@ -15,7 +15,7 @@ from nats import connect
 from nats.aio.client import Client as Nats
 from redis.asyncio import Redis
 
-from app.embedded import GuardedProcess, NatsServer, ValkeyServer, free_port
+from app.command.embedded import GuardedProcess, NatsServer, ValkeyServer, free_port
 
 ROOT = Path(__file__).parents[1]
 GRACE = 5.0  # seconds

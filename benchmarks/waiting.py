@@ -10,12 +10,12 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream import streams
-from app.jetstream.key_value import FLEET_BUCKET, key_value_subject
-from app.jetstream.lease import FLEET_STREAM, LeaseRecord
-from app.queue.grants import Grant
-from app.redis_store.projection import RedisProjection
 from app.settings import Settings
+from app.storage.jetstream import streams
+from app.storage.jetstream.key_value import FLEET_BUCKET, key_value_subject
+from app.storage.jetstream.lease import FLEET_STREAM, LeaseRecord
+from app.tasks.projection.projection import RedisProjection
+from app.tasks.queue.grants import Grant
 from benchmarks.service import provision
 from benchmarks.stack import Child, Stack
 

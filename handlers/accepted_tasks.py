@@ -5,8 +5,8 @@ from faststream.nats.annotations import NatsMessage
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Task
 
-from app.jetstream.channels import ACCEPTED
-from app.queue.registration import Announcement, Registration
+from app.storage.jetstream.channels import ACCEPTED
+from app.tasks.queue.registration import Announcement, Registration
 from handlers.dependencies import part
 
 

@@ -13,10 +13,10 @@ from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 
-from app.jetstream.channels import WINDOWS
 from app.requests.discovery import ServiceInstance
 from app.settings import Settings
-from app.work_sharing.sharing import engine_hash
+from app.speech.window_sharing.sharing import engine_hash
+from app.storage.jetstream.channels import WINDOWS
 from handlers import accepted_tasks, dead_letters, discovery, replies, requests, tasks, voices
 from handlers.windows import transcribe_window
 

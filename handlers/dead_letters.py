@@ -3,8 +3,8 @@
 from natscribe.schemas import channels
 from natscribe.schemas.requests import DeleteLettersRequest, LettersDeleted, Replayed, ReplayRequest
 
-from app.dead_letters.replay import Replayer
-from app.dead_letters.store import DeadLetterStore
+from app.tasks.dead_letters.replay import Replayer
+from app.tasks.dead_letters.store import DeadLetterStore
 from handlers.dependencies import part
 from handlers.replies import request_route
 

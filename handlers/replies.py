@@ -14,8 +14,8 @@ from natscribe.schemas.problems import invalid_request, problems_of
 from natscribe.schemas.subjects import is_inbox
 from pydantic import ValidationError
 
-from app.errors import RequestError
 from app.requests.discovery import ServiceInstance
+from app.runtime.errors import RequestError
 
 MAX_CONCURRENT_REQUESTS = 64  # of one subject: a slow reply delays no other reply
 MAX_WAITING_REQUESTS = 256  # further requests of one subject that wait; more are refused at once

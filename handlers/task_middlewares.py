@@ -9,16 +9,16 @@ from typing import Any, Generic, TypeVar, cast
 from faststream import BaseMiddleware, ContextRepo, StreamMessage
 from nats.aio.msg import Msg
 
-from app.cancellation import despite_cancellation
 from app.container import Container
-from app.execution.attempt import TaskAttempt
-from app.execution.beginning import Beginning
-from app.execution.delivery import Delivery
-from app.execution.heartbeat import Heartbeat
-from app.execution.settlement import DeliveryOutcome, Settlement
-from app.execution.telemetry import Telemetry
-from app.queue.granted_task import GrantedTask
-from app.work_sharing.sharing import WorkSharing
+from app.runtime.cancellation import despite_cancellation
+from app.speech.window_sharing.sharing import WorkSharing
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.execution.beginning import Beginning
+from app.tasks.execution.delivery import Delivery
+from app.tasks.execution.heartbeat import Heartbeat
+from app.tasks.execution.settlement import DeliveryOutcome, Settlement
+from app.tasks.execution.telemetry import Telemetry
+from app.tasks.queue.granted_task import GrantedTask
 
 Component = TypeVar("Component")
 Next = Callable[[StreamMessage[Msg]], Awaitable[Any]]  # `Any`: what the handler returns

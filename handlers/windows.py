@@ -1,7 +1,7 @@
 """Handles `windows.transcribe.*`: idle workers transcribe parts (windows) of long recordings for busy workers."""
 
-from app.windows import WindowReply, WindowRequest
-from app.work_sharing.sharing import WorkSharing
+from app.engines.windows import WindowReply, WindowRequest
+from app.speech.window_sharing.sharing import WorkSharing
 from handlers.dependencies import part
 
 

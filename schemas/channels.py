@@ -2,7 +2,7 @@
 
 What an entry says is written nowhere else: FastStream's routes and publishers, the AsyncAPI document, accounts.conf,
 the tables of docs/access.md and docs/contract.md, and the client read it from here. The channels between workers are in
-`app/jetstream/channels.py`.
+`app/storage/jetstream/channels.py`.
 """
 
 from collections.abc import Mapping

@@ -16,9 +16,9 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from redis.asyncio import Redis
 
-from app.embedded import process
-from app.redis_store.keys import MARK
+from app.command.embedded import process
 from app.settings import Settings
+from app.storage.redis.keys import MARK
 from tests.constants import Constants, changed_in
 from tests.failures import FailureReporter
 from tests.faults import make_certificates

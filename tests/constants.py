@@ -15,13 +15,13 @@ import app
 # Names of different constants in several modules, and names that some modules must not see changed.
 MODULES: Final = {
     "DUPLICATE_WINDOW_S": ("natscribe.jetstream.streams",),
-    "MIN_EVENT_INTERVAL_S": ("app.execution.attempt", "natscribe.mock.log"),
-    "OUTAGE_PAUSE_S": ("app.queue.registration", "app.jetstream.lease"),
+    "MIN_EVENT_INTERVAL_S": ("app.tasks.execution.attempt", "natscribe.mock.log"),
+    "OUTAGE_PAUSE_S": ("app.tasks.queue.registration", "app.storage.jetstream.lease"),
     "PAGE_SIZE": ("natscribe.jetstream.stream_pages",),
     "READ_WITHIN_S": ("app.requests.deadline",),
     "REPLY_TIMEOUT_S": ("natscribe.client.exchange",),
-    "REQUEST_TIMEOUT_S": ("natscribe.jetstream.leader_reads", "app.jetstream.pull_inbox"),
-    "STALLED_S": ("app.recordings.https", "app.recordings.s3"),
+    "REQUEST_TIMEOUT_S": ("natscribe.jetstream.leader_reads", "app.storage.jetstream.pull_inbox"),
+    "STALLED_S": ("app.storage.recordings.https", "app.storage.recordings.s3"),
     "TASK_TTL_S": ("natscribe.jetstream.streams",),
 }
 

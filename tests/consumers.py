@@ -15,19 +15,19 @@ from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.wire import Lane, Priority
 
-from app.cancellation import cancel_all
-from app.jetstream.nats_py_compat import send_pings_in_order
-from app.jetstream.slots import Slots
-from app.queue.fair_queue import Quota
-from app.queue.granted_task import GrantedTask, GrantReader
-from app.queue.grants import Grants
-from app.queue.scheduler import Scheduler
-from app.queue.stored_message import StoredMessage
-from app.queue.task_messages import TaskMessages
-from app.queue.task_slots import TaskSlot, TaskSlots
+from app.fleet.stream_guard.provisioning import provision
+from app.runtime.cancellation import cancel_all
+from app.runtime.supervision import run_forever
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
-from app.supervision import run_forever
+from app.storage.jetstream.nats_py_compat import send_pings_in_order
+from app.storage.jetstream.slots import Slots
+from app.tasks.queue.fair_queue import Quota
+from app.tasks.queue.granted_task import GrantedTask, GrantReader
+from app.tasks.queue.grants import Grants
+from app.tasks.queue.scheduler import Scheduler
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.queue.task_messages import TaskMessages
+from app.tasks.queue.task_slots import TaskSlot, TaskSlots
 from tests.publishers import publishers
 from tests.waiting import eventually
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import nats
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from tests.servers import NatsServer
 from tests.waiting import eventually
 

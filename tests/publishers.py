@@ -3,7 +3,7 @@
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
-from app.jetstream.publishers import Publishers, WithoutCorrelationId
+from app.storage.jetstream.publishers import Publishers, WithoutCorrelationId
 
 
 def broker_on(nats: Client) -> NatsBroker:

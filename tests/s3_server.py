@@ -7,7 +7,7 @@ from datetime import timedelta
 from obstore.store import S3Store
 from pydantic import SecretStr
 
-from app.embedded.process import HOST
+from app.command.embedded.process import HOST
 from app.settings import Settings
 from tests.nats_cluster import free_ports
 from tests.servers import Breakable

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from app import embedded
-from app.embedded import Server, free_port
+from app.command import embedded
+from app.command.embedded import Server, free_port
 from tests.containers import engine_answers, nats_container, redis_container
 from tests.watchdog import MEMORY, RUN, prefix
 

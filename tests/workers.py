@@ -8,8 +8,8 @@ from opentelemetry.trace import TracerProvider
 
 from app.engines.engine import Engine
 from app.main import Worker
+from app.runtime.telemetry.tracing import OFF
 from app.settings import Settings
-from app.telemetry.tracing import OFF
 from tests.waiting import eventually
 
 

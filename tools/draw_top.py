@@ -23,8 +23,8 @@ from natscribe.settings import Settings
 from rich.console import Console
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 
-from app.cancellation import cancel_all
-from app.cli.service import run_service
+from app.command.service import run_service
+from app.runtime.cancellation import cancel_all
 from tests.truth.recordings import speech
 
 ROOT = Path(__file__).parents[1]

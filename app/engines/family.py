@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 if TYPE_CHECKING:
     from app.engines.speech_model import SpeechModel

@@ -17,7 +17,7 @@ from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model, Speakers
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
 
 
 class _Message(BaseModel):

@@ -4,7 +4,7 @@ import structlog
 
 from app.engines.engine import Engine
 from app.engines.messages import Loaded
-from app.errors import TaskError
+from app.runtime.errors import TaskError
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from app.engines.offered_models import offered_models
 from app.engines.onnx import family as onnx
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 FAMILIES: tuple[ModelFamily, ...] = (whisper, onnx)
 

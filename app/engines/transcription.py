@@ -17,7 +17,7 @@ from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.speech_model import ModelOutput, SpeechModel, Text
 from app.engines.text.coverage import find_gaps, word_times
 from app.engines.text.sentences import sentences, text_of
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
 
 _MAX_RETRIED_GAPS = 6  # most gaps of a window that are transcribed again
 _MIN_LANGUAGE_S = 2.0  # the language of a shorter gap cannot be identified reliably

@@ -13,11 +13,11 @@ from enum import IntEnum
 
 from natscribe.schemas.transcription import TranscribeOptions
 
-from app.cancellation import cancel_all
 from app.engines.engine import Engine, run_job
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.text.filters import filtered
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
+from app.runtime.cancellation import cancel_all
 
 BATCH_S = 10.0  # how long transcribing a batch should take
 ABANDONED_S = 120.0  # a batch without callers is stopped at the latest after this time

@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import READ_WITHIN_S
 from redis.exceptions import RedisError
 
-from app.errors import RequestError, TransientError
+from app.runtime.errors import RequestError, TransientError
 
 
 @asynccontextmanager

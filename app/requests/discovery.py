@@ -11,9 +11,9 @@ from uuid import uuid4
 from natscribe.schemas.channels import SERVICE, Channel
 from natscribe.schemas.services import Endpoint, EndpointStats, ServiceInfo, ServicePing, ServiceStats, Verb
 
-from app.errors import RequestError
-from app.jetstream.channels import CHANNELS
+from app.runtime.errors import RequestError
 from app.settings import VERSION
+from app.storage.jetstream.channels import CHANNELS
 
 ENDPOINTS = [channel for channel in CHANNELS if channel.replies and channel.messages and channel.publishers != SERVICE]
 

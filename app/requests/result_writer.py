@@ -12,13 +12,13 @@ from natscribe.jetstream.large_results import HEADROOM_BYTES
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultFormat, ResultRequest
 
-from app.errors import RequestError
 from app.requests.voice_names import with_voice_names
-from app.task_log.record import Record
-from app.task_log.results import ResultStore
-from app.telemetry.metrics import Meter
-from app.updates import Result
-from app.voices.store import VoiceStore
+from app.runtime.errors import RequestError
+from app.runtime.telemetry.metrics import Meter
+from app.speech.updates import Result
+from app.speech.voices.store import VoiceStore
+from app.tasks.task_log.record import Record
+from app.tasks.task_log.results import ResultStore
 
 # A larger object is not formatted, because that takes longer than clients wait: subtitles take 0.6 s per megabyte. The
 # result of five hours of speech with word times is smaller.

@@ -9,9 +9,9 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import CURSOR_DIGITS, ListedTask, ListRequest, TaskPage, listed
 from redis.asyncio import Redis
 
-from app.jetstream.records import UnreadableError, parse_stored
-from app.redis_store import keys
 from app.requests.deadline import answering
+from app.storage.jetstream.records import UnreadableError, parse_stored
+from app.storage.redis import keys
 
 BESIDE_TASKS_BYTES: Final = 4096  # room in a reply for everything but the tasks
 

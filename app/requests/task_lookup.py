@@ -4,13 +4,13 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.request_errors import unknown_task
 from natscribe.schemas.requests import READ_WITHIN_S
 
-from app.errors import RequestError
-from app.queue.index import QueueIndex
-from app.queue.registration import Announcement, Registration
-from app.queue.stored_message import StoredMessage
 from app.requests.deadline import answering
-from app.task_log.log import TaskLog
-from app.task_log.record import Record
+from app.runtime.errors import RequestError
+from app.tasks.queue.index import QueueIndex
+from app.tasks.queue.registration import Announcement, Registration
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Record
 
 
 async def find_task(log: TaskLog, index: QueueIndex, registration: Registration, task_id: str) -> Record:

@@ -8,9 +8,9 @@ from nats.aio.client import Client
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 
-from app.jetstream.lease import QueueReport
-from app.queue.queue_reader import QueueReader, TaskQueue
 from app.requests.deadline import answering
+from app.storage.jetstream.lease import QueueReport
+from app.tasks.queue.queue_reader import QueueReader, TaskQueue
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,14 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.request_errors import without_result
 from natscribe.schemas.requests import ResultRequest, TaskStatus
 
-from app.errors import FencedError, RequestError, TransientError
-from app.queue.positions import Positions
-from app.queue.task_messages import TaskMessages
 from app.requests.result_writer import ResultWriter
-from app.retention.erasure import Erasure
-from app.task_log.log import TaskLog
-from app.task_log.record import Record
-from app.updates import Result
+from app.runtime.errors import FencedError, RequestError, TransientError
+from app.speech.updates import Result
+from app.tasks.queue.positions import Positions
+from app.tasks.queue.task_messages import TaskMessages
+from app.tasks.retention.erasure import Erasure
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
-from app.dead_letters.store import REPLY_WITHIN_S
-from app.errors import MessageGoneError, ObsoleteMessageError, RequestError, TransientError
-from app.queue.registration import Registration
-from app.queue.stored_message import StoredMessage
-from app.retention.erasure import Erasure
-from app.retention.reminders import Reminder
-from app.updates import Task
+from app.runtime.errors import MessageGoneError, ObsoleteMessageError, RequestError, TransientError
+from app.speech.updates import Task
+from app.tasks.dead_letters.store import REPLY_WITHIN_S
+from app.tasks.queue.registration import Registration
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.retention.erasure import Erasure
+from app.tasks.retention.reminders import Reminder
 
 # For each step: the cursor of the next step, and the number of deleted tasks.
 Steps = AsyncGenerator[tuple[int, int]]

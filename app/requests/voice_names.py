@@ -5,8 +5,8 @@ import asyncio
 from natscribe.schemas.kinds import with_current_names
 
 from app.requests.deadline import answering
-from app.updates import Result
-from app.voices.store import VoiceStore
+from app.speech.updates import Result
+from app.speech.voices.store import VoiceStore
 
 
 async def with_voice_names(result: Result, store: VoiceStore) -> Result:

@@ -27,15 +27,15 @@ from natscribe.schemas.voices import (
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
-from app.errors import BucketFullError, RequestError
-from app.jetstream.records import parse_stored
-from app.redis_store.cache import Cache
 from app.requests.deadline import answering
-from app.task_log.embeddings import EmbeddingStore
-from app.task_log.record import Record
-from app.voices.enrolment import chosen_speaker, new_voice, reference_of, with_reference
-from app.voices.identification import Identification
-from app.voices.store import ChangedMeanwhileError, StoredVoice, VersionedVoice, VoiceStore
+from app.runtime.errors import BucketFullError, RequestError
+from app.speech.voices.enrolment import chosen_speaker, new_voice, reference_of, with_reference
+from app.speech.voices.identification import Identification
+from app.speech.voices.store import ChangedMeanwhileError, StoredVoice, VersionedVoice, VoiceStore
+from app.storage.jetstream.records import parse_stored
+from app.storage.redis.cache import Cache
+from app.tasks.task_log.embeddings import EmbeddingStore
+from app.tasks.task_log.record import Record
 
 TRIES: Final = 5  # concurrent requests about one voice: each try that fails lets another one succeed
 

@@ -10,12 +10,12 @@ from uuid import uuid4
 
 from natscribe.schemas.workers import Problem, WorkerInfo
 
-from app.cancellation import cancel_all
 from app.engines.messages import Loaded
-from app.errors import PermanentError, TransientError
-from app.recordings.recording import RecordingStore
-from app.redis_store.projection import RedisProjection
+from app.runtime.cancellation import cancel_all
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import VERSION
+from app.storage.recordings.recording import RecordingStore
+from app.tasks.projection.projection import RedisProjection
 
 HEALTH_WITHIN_S: Final = 1.0  # a client collects replies for 2 s
 SHARED_FOR_S: Final = 5.0  # how long all requests share the outcome of a check

@@ -10,17 +10,17 @@ from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.progress import Stage
 
-from app.cancellation import cancel_all
 from app.engines.engine import Engine
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
-from app.errors import TaskError
-from app.recordings.recording import Recording, RecordingStore
-from app.redis_store.cache import Cache
-from app.redis_store.chunks import ChunkStore
+from app.runtime.cancellation import cancel_all
+from app.runtime.errors import TaskError
 from app.settings import VERSION
 from app.speech.speaker_labels import combined
-from app.updates import Append, Progress, Task, TaskUpdate, processed
-from app.voices.identification import Identification
+from app.speech.updates import Append, Progress, Task, TaskUpdate, processed
+from app.speech.voices.identification import Identification
+from app.storage.recordings.recording import Recording, RecordingStore
+from app.storage.redis.cache import Cache
+from app.storage.redis.chunks import ChunkStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from app.engines.messages import (
     WindowSearchAdvanced,
     WindowSearchDone,
 )
-from app.windows import Window
+from app.engines.windows import Window
 
 
 class RecordingWindows:

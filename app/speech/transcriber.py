@@ -12,13 +12,13 @@ from app.engines.cores import Cores
 from app.engines.engine import Engine, run_job
 from app.engines.messages import DiarizationDone, Load, Loaded
 from app.engines.window_queue import WindowQueue
-from app.errors import PermanentError
-from app.recordings.recording import REPLACED, Recording, RecordingStore
+from app.runtime.errors import PermanentError
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcript_cache import TranscriptCache
 from app.speech.transcription import Transcription
-from app.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
-from app.work_sharing.sharing import WorkSharing
+from app.speech.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
+from app.speech.window_sharing.sharing import WorkSharing
+from app.storage.recordings.recording import REPLACED, Recording, RecordingStore
 
 _DIARIZATION_SHARE = 0.5  # of the progress of a task with diarization: both parts take about the same time
 

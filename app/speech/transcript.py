@@ -14,13 +14,13 @@ from natscribe.schemas.transcription import Interval, Segment, Source, Transcrip
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
+from app.engines.windows import WindowText
 from app.speech.attribution import attribute, labels_like
 from app.speech.diarizer import BackgroundDiarization
 from app.speech.speaker_labels import channel_of, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
-from app.updates import Append, Checkpoint
-from app.voices.identification import NOT_REQUESTED, Identification, IdentificationOutcome
-from app.windows import WindowText
+from app.speech.updates import Append, Checkpoint
+from app.speech.voices.identification import NOT_REQUESTED, Identification, IdentificationOutcome
 
 
 @dataclass(eq=False, slots=True)

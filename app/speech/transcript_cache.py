@@ -7,9 +7,9 @@ from natscribe.schemas.transcription import TranscriptionTask
 from pydantic import BaseModel, Field
 
 from app.engines.messages import FindWindows, Loaded
-from app.redis_store.cache import Cache, read
+from app.engines.windows import WindowText
 from app.settings import VERSION
-from app.windows import WindowText
+from app.storage.redis.cache import Cache, read
 
 
 class CachedTranscript(BaseModel):

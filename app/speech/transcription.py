@@ -10,14 +10,14 @@ from natscribe.schemas.transcription import MAX_CHANNELS, Channels, Source, Tran
 
 from app.engines.engine import Engine
 from app.engines.messages import FindWindows, Loaded, StageAdvanced
-from app.errors import PermanentError
-from app.recordings.recording import Recording
+from app.engines.windows import WindowText
+from app.runtime.errors import PermanentError
 from app.speech.recording_windows import RecordingWindows
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription_run import TranscriptionRun, WindowTranscriber, append_or_merge
-from app.updates import Append, Checkpoint, NewText, Progress, processed
-from app.windows import WindowText
+from app.speech.updates import Append, Checkpoint, NewText, Progress, processed
+from app.storage.recordings.recording import Recording
 
 _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which only diarization distinguishes
 

@@ -12,11 +12,11 @@ from typing import Protocol, TypeVar
 
 from natscribe.schemas.transcription import TranscribeOptions
 
-from app.cancellation import despite_cancellation, discard_all
 from app.engines.messages import StageAdvanced
 from app.engines.window_queue import Rank
-from app.windows import Window, WindowText
-from app.work_sharing.idle_workers import LATE_S, IdleWorkerLostError
+from app.engines.windows import Window, WindowText
+from app.runtime.cancellation import despite_cancellation, discard_all
+from app.speech.window_sharing.idle_workers import LATE_S, IdleWorkerLostError
 
 MAX_SEGMENTS_PER_TEXT = 50  # no text is merged into one of this size: a NATS message can hold far more
 _READ_AHEAD = 2  # windows read from the source, as a multiple of what the transcribers have room for

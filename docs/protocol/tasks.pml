@@ -30,8 +30,8 @@ mtype = { none, scheduled, queued, running, retrying, completed, failed, cancell
 mtype = { ready, pending, delayed };       /* of a grant: may be delivered; was delivered; was returned, for later */
 mtype = { stored_now, stored_once };       /* of a dead letter: JetStream refuses to store it a second time */
 
-typedef Record { byte seq; mtype state = none; bit owner; byte attempt; bool first } /* app/task_log/record.py Record */
-typedef Outcome { mtype end = none; byte after; bit owner }        /* app/task_log/record.py StoredOutcome */
+typedef Record { byte seq; mtype state = none; bit owner; byte attempt; bool first } /* app/tasks/task_log/record.py Record */
+typedef Outcome { mtype end = none; byte after; bit owner }        /* app/tasks/task_log/record.py StoredOutcome */
 
 bool stored[2];              /* which task messages the task stream holds */
 mtype grant[2] = none;       /* their grants in `transcription_ready`, as its consumer sees them */
@@ -69,7 +69,7 @@ Record previous;
 #define IS_CURRENT (log.seq == last.seq)
 #endif
 
-/* app/jetstream/stream_log.py StreamLog.append: compare-and-set. `last`: what the process has read or appended last */
+/* app/storage/jetstream/stream_log.py StreamLog.append: compare-and-set. `last`: what the process has read or appended last */
 inline append(new, whose, n) {
     ok = IS_CURRENT;
     if
@@ -86,19 +86,19 @@ inline append(new, whose, n) {
 
 #define OR(label) if :: ok :: else -> goto label fi
 
-/* app/queue/registration.py Registration._may_use_log */
+/* app/tasks/queue/registration.py Registration._may_use_log */
 #define MAY_USE_LOG (last.seq == 0 -> m == M1 : (m == M1 -> !ENDED(last.state) && !stored[M2] : \
     last.state == failed && last.seq == replay_of))
 
-inline undo() {                         /* app/task_log/log.py TaskLog.undo */
+inline undo() {                         /* app/tasks/task_log/log.py TaskLog.undo */
     if :: log.seq == last.seq -> NOTE_PREVIOUS; CLEAR(log) :: else fi
 }
 
-/* app/task_log/record.py StoredOutcome.has_lapsed */
+/* app/tasks/task_log/record.py StoredOutcome.has_lapsed */
 #define HAS_LAPSED (outcome.owner < last.owner || \
     (outcome.owner == last.owner && outcome.end != completed && outcome.after < last.seq))
 
-inline read_outcome() {                 /* app/task_log/log.py TaskLog.outcome */
+inline read_outcome() {                 /* app/tasks/task_log/log.py TaskLog.outcome */
     end = (outcome.end == none || HAS_LAPSED || outcome.owner != last.owner -> none : outcome.end)
 }
 
@@ -115,7 +115,7 @@ inline store_if_none(new) {
     fi
 }
 
-inline store_outcome(new) {             /* app/task_log/log.py TaskLog._append_outcome */
+inline store_outcome(new) {             /* app/tasks/task_log/log.py TaskLog._append_outcome */
     atomic { STEP; store_if_none(new) };
     if
     :: !ok && outcome.end != none && HAS_LAPSED ->
@@ -125,17 +125,17 @@ inline store_outcome(new) {             /* app/task_log/log.py TaskLog._append_o
     fi
 }
 
-inline forbid_result() {                /* app/task_log/log.py TaskLog.forbid_result; `end`: how the task has to end */
+inline forbid_result() {                /* app/tasks/task_log/log.py TaskLog.forbid_result; `end`: how the task has to end */
     store_outcome(end);
     if :: ok :: else -> atomic { STEP; read_outcome() } fi
 }
 
-inline put_letter(whose) {              /* app/execution/settlement.py Settlement._store_dead_letter */
+inline put_letter(whose) {              /* app/tasks/execution/settlement.py Settlement._store_dead_letter */
     atomic { STEP; if :: letter[whose] == none -> letter[whose] = stored_now :: else fi };
     atomic { STEP; if :: log.seq == 0 && letter[whose] == stored_now -> letter[whose] = stored_once :: else fi }
 }
 
-/* app/execution/attempt.py TaskAttempt.__init__ */
+/* app/tasks/execution/attempt.py TaskAttempt.__init__ */
 #define MAY_TRY_AGAIN ((last.state == running || last.state == retrying) && last.attempt < ATTEMPTS)
 #define NEXT_ATTEMPT last.attempt + (MAY_TRY_AGAIN -> 1 : 0)
 
@@ -145,12 +145,12 @@ proctype Worker(byte id) {
     bool ok;
     mtype end = none;
 idle:
-    atomic {                            /* app/queue/task_slots.py TaskSlot.subscribe: pulls a grant */
+    atomic {                            /* app/tasks/queue/task_slots.py TaskSlot.subscribe: pulls a grant */
         id == 0 || working[0] != NOBODY;            /* idle workers are alike: it is enough that the first one starts */
         if :: grant[M1] == ready -> m = M1 :: grant[M2] == ready -> m = M2 fi;
         grant[m] = pending; working[id] = m
     };
-    atomic {                            /* app/queue/granted_task.py GrantReader.__call__, GrantReader.settle_unread */
+    atomic {                            /* app/tasks/queue/granted_task.py GrantReader.__call__, GrantReader.settle_unread */
         STEP;
         if
         :: !stored[m] -> goto acknowledge_grant
@@ -159,9 +159,9 @@ idle:
         :: else
         fi
     };
-read_log:                               /* app/queue/registration.py Registration.register */
+read_log:                               /* app/tasks/queue/registration.py Registration.register */
     atomic { STEP; READ_LOG; if :: (last.seq == 0 || last.first) && !stored[m] -> goto return_grant :: else fi };
-register:                       /* app/queue/registration.py Registration._register, Registration._undo_if_deleted */
+register:                       /* app/tasks/queue/registration.py Registration._register, Registration._undo_if_deleted */
     atomic {
         STEP;
         if
@@ -173,14 +173,14 @@ register:                       /* app/queue/registration.py Registration._regis
     };
     atomic { STEP; undo(); if :: log.seq == 0 -> goto return_grant :: else fi };
 
-begin:          /* app/execution/beginning.py Beginning._check_previous_attempt, Beginning._wait_for_previous_worker */
+begin:          /* app/tasks/execution/beginning.py Beginning._check_previous_attempt, Beginning._wait_for_previous_worker */
     atomic {
         STEP;
         if
         :: ENDED(last.state) -> goto end_again
         :: last.state == running && log.seq != last.seq -> goto fenced
         :: last.first
-        :: else -> read_outcome();      /* app/execution/attempt.py TaskAttempt.end_with_stored_outcome */
+        :: else -> read_outcome();      /* app/tasks/execution/attempt.py TaskAttempt.end_with_stored_outcome */
             if
             :: end != none -> goto append_end
             :: end == none && last.state == running && last.attempt == ATTEMPTS -> goto fail
@@ -188,7 +188,7 @@ begin:          /* app/execution/beginning.py Beginning._check_previous_attempt,
             fi
         fi
     };
-    atomic {                            /* app/execution/attempt.py TaskAttempt.start */
+    atomic {                            /* app/tasks/execution/attempt.py TaskAttempt.start */
         STEP; append(running, m, NEXT_ATTEMPT); OR(fenced)
     };
 
@@ -196,12 +196,12 @@ run_it:                                 /* handlers/task_middlewares.py AttemptM
     atomic {
         STEP;
         if
-        :: !ticked -> ticked = true;    /* app/execution/attempt.py TaskAttempt.tick */
+        :: !ticked -> ticked = true;    /* app/tasks/execution/attempt.py TaskAttempt.tick */
             append(running, m, last.attempt); OR(fenced); goto run_it
-        :: log.seq == last.seq          /* app/execution/attempt.py TaskAttempt.publish */
+        :: log.seq == last.seq          /* app/tasks/execution/attempt.py TaskAttempt.publish */
         :: log.seq != last.seq -> goto fenced
         :: goto attempt_failed
-        :: faults > 0 -> faults--;      /* app/execution/settlement.py Settlement.release */
+        :: faults > 0 -> faults--;      /* app/tasks/execution/settlement.py Settlement.release */
             append(queued, m, last.attempt); OR(crashed); goto return_grant
         fi
     };
@@ -211,7 +211,7 @@ run_it:                                 /* handlers/task_middlewares.py AttemptM
     store_outcome(completed);
     atomic { STEP; OR(fenced); append(completed, m, last.attempt); OR(fenced); goto acknowledge };
 
-attempt_failed:                         /* app/execution/settlement.py Settlement._read_own_log, _append */
+attempt_failed:                         /* app/tasks/execution/settlement.py Settlement._read_own_log, _append */
     atomic { STEP; read_outcome() };
     if :: end != none -> atomic { STEP; read_outcome(); goto append_end } :: else fi;
     atomic {
@@ -221,19 +221,19 @@ attempt_failed:                         /* app/execution/settlement.py Settlemen
         :: goto fail
         fi
     };
-fail:                                   /* app/execution/attempt.py TaskAttempt.fail */
+fail:                                   /* app/tasks/execution/attempt.py TaskAttempt.fail */
     atomic { STEP; if :: log.seq != last.seq -> goto fenced :: else -> end = failed fi };
     forbid_result();
 append_end:
     atomic { STEP; if :: end == none -> goto fenced :: else fi; append(end, m, last.attempt); OR(fenced) };
-end_again:                              /* app/execution/settlement.py Settlement._settle */
+end_again:                              /* app/tasks/execution/settlement.py Settlement._settle */
     if :: last.state == failed -> put_letter(m) :: else fi;
-acknowledge:                            /* app/execution/settlement.py Settlement._settle_grant */
+acknowledge:                            /* app/tasks/execution/settlement.py Settlement._settle_grant */
     atomic { STEP; assert(erasing || log.owner != m || ENDED(log.state)); stored[m] = false };      /* no task lost */
 acknowledge_grant:
     atomic { STEP; grant[m] = none; goto crashed };
 
-fenced:                                 /* app/execution/settlement.py Settlement._read_log_of_others */
+fenced:                                 /* app/tasks/execution/settlement.py Settlement._read_log_of_others */
     atomic {
         STEP; COPY(log, last);
         if
@@ -243,7 +243,7 @@ fenced:                                 /* app/execution/settlement.py Settlemen
         :: else
         fi
     };
-    atomic {                            /* app/execution/attempt.py TaskAttempt.clean_up */
+    atomic {                            /* app/tasks/execution/attempt.py TaskAttempt.clean_up */
         STEP;
         if :: outcome.owner == m -> CLEAR_OUTCOME :: else fi;
         if :: last.seq == 0 || last.state == cancelled -> goto acknowledge_grant :: else -> goto crashed fi
@@ -260,13 +260,13 @@ crashed:                                /* also where the grant is settled, or J
 proctype Holder() {
     bit m;
     do
-    :: atomic {                         /* app/queue/scheduler.py Scheduler._learn, Scheduler._audit_grants */
+    :: atomic {                         /* app/tasks/queue/scheduler.py Scheduler._learn, Scheduler._audit_grants */
             if :: stored[M1] && grant[M1] == none -> m = M1 :: stored[M2] && grant[M2] == none -> m = M2 fi;
             if :: HOLDERS == 1 -> grant[m] = ready; m = 0 :: else fi
        };
        if
        :: HOLDERS == 1
-       :: HOLDERS == 2 -> atomic {      /* app/queue/grants.py Grants.publish: JetStream refuses a second grant */
+       :: HOLDERS == 2 -> atomic {      /* app/tasks/queue/grants.py Grants.publish: JetStream refuses a second grant */
             if :: grant[m] == none -> grant[m] = ready :: else fi; m = 0 }
        fi
     od
@@ -278,7 +278,7 @@ proctype Registrar() {
     bit m;
     bool ok, was_late;
 idle:
-    atomic {            /* app/queue/registration.py Registration.register_waiting, Registration._register_ahead */
+    atomic {            /* app/tasks/queue/registration.py Registration.register_waiting, Registration._register_ahead */
         if
         :: stored[M1] && log.seq == 0 -> m = M1
         :: !stored[M1] && log.seq == 0 && !was_late -> m = M1; was_late = true
@@ -288,7 +288,7 @@ idle:
         COPY(log, last);
         append((due -> queued : scheduled), m, 1); if :: last.first && !stored[m] :: else -> goto crashed fi
     };
-    atomic { STEP; undo() };            /* app/queue/registration.py Registration._undo_if_deleted */
+    atomic { STEP; undo() };            /* app/tasks/queue/registration.py Registration._undo_if_deleted */
 crashed:
     atomic { m = 0; ok = false; CLEAR(last); goto idle }
 }
@@ -304,7 +304,7 @@ idle:
         if
         :: goal = cancelled                         /* app/requests/task_requests.py TaskRequests.cancel */
         :: goal = cancelled; is_delete = true       /* app/requests/task_requests.py TaskRequests.delete */
-        :: goal = failed                            /* app/operations/expiry.py Expiry.fail */
+        :: goal = failed                            /* app/fleet/expiry.py Expiry.fail */
         fi
     };
 read_log:                               /* app/requests/task_requests.py TaskRequests._cancel_unless_ended */
@@ -317,18 +317,18 @@ read_log:                               /* app/requests/task_requests.py TaskReq
         :: else -> end = goal
         fi
     };
-    forbid_result();                    /* app/task_log/log.py TaskLog.end */
+    forbid_result();                    /* app/tasks/task_log/log.py TaskLog.end */
     atomic {
         STEP;
         if :: end == none -> ok = false :: else -> append(end, last.owner, last.attempt) fi;
         if :: ok :: !ok && goal == failed -> goto crashed :: else -> goto read_log fi
     };
     if :: goal == failed && end == failed -> put_letter(last.owner) :: else fi;
-    if                                  /* app/queue/task_messages.py TaskMessages.remove */
+    if                                  /* app/tasks/queue/task_messages.py TaskMessages.remove */
     :: goal == failed || end != failed -> atomic { STEP; stored[last.owner] = false }
     :: else
     fi;
-erase:                                  /* app/retention/erasure.py Erasure.erase */
+erase:                                  /* app/tasks/retention/erasure.py Erasure.erase */
     if
     :: is_delete ->
         atomic { erasing = true; STEP; stored[last.owner] = false };
@@ -345,7 +345,7 @@ crashed:
 proctype Operator() {
     byte seq;
     atomic { letter[M1] == stored_now && log.state == failed && log.owner == M1 -> seq = log.seq };
-    atomic { STEP; stored[M2] = true; replay_of = seq };        /* app/dead_letters/replay.py Replayer._replay */
+    atomic { STEP; stored[M2] = true; replay_of = seq };        /* app/tasks/dead_letters/replay.py Replayer._replay */
     atomic { STEP; if :: letter[M1] == stored_now -> letter[M1] = stored_once :: else fi };
 crashed:
     seq = 0

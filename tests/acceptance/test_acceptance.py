@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import free_port, is_free
+from app.command.embedded import free_port, is_free
 from tests.programs import line_with
 from tests.watchdog import RUN
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.main import Worker
 from app.settings import Settings
 from tests.access.servers import (

@@ -13,13 +13,13 @@ from pathlib import Path
 import nats
 from nats.aio.client import Client as Nats
 
-from app.embedded import free_port
-from app.embedded.process import HOST
+from app.command.embedded import free_port
+from app.command.embedded.process import HOST
 from app.settings import Settings
 from tests.servers import NatsServer, ValkeyServer, in_memory, running_server
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-RECORDING = DEPLOY.parent / "app/cli/demo/two_readers.flac"
+RECORDING = DEPLOY.parent / "app/command/demo/two_readers.flac"
 CLIENTS = ("publisher", "follower", "operator")
 USERS = ("service", "admin", *CLIENTS, "monitoring")
 

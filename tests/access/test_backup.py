@@ -20,11 +20,11 @@ from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Priority
 
-from app.embedded import free_port
-from app.errors import PermanentError
-from app.jetstream.streams import all_stream_configs
+from app.command.embedded import free_port
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from app.settings import Settings
+from app.storage.jetstream.streams import all_stream_configs
 from tests.access.documented_users import configuration
 from tests.access.servers import DEPLOY, RECORDING, GuardedNats, GuardedValkey, connected, login, service_settings
 from tests.fakes.engine import FakeEngine

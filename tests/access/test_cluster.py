@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from natscribe.client import Client, ClientError
 
-from app.embedded import free_port
-from app.embedded.process import HOST
+from app.command.embedded import free_port
+from app.command.embedded.process import HOST
 from app.settings import Settings
 from tests.access.servers import DEPLOY, RECORDING, GuardedNats, GuardedValkey, login, service_settings
 from tests.fakes.engine import FakeEngine

@@ -12,7 +12,7 @@ import nkeys
 import pytest
 from natscribe.client import Client
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.settings import Settings
 from tests.access.servers import RECORDING, GuardedValkey
 from tests.fakes.engine import FakeEngine

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from app.jetstream import streams
 from app.settings import Settings
+from app.storage.jetstream import streams
 from tests.access.rules import Rules, account_of, configured, covers, documented
 from tests.access.servers import CLIENTS, USERS, GuardedNats, guarded_in_memory, password
 

@@ -7,10 +7,10 @@ from natscribe.schemas.wire import Model
 from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from app.errors import TransientError
-from app.redis_store.cache import Cache
-from app.redis_store.keys import MARK, info, progress, result
-from app.redis_store.projection import RedisProjection
+from app.runtime.errors import TransientError
+from app.storage.redis.cache import Cache
+from app.storage.redis.keys import MARK, info, progress, result
+from app.tasks.projection.projection import RedisProjection
 from tests.access.servers import GuardedValkey
 
 DOCUMENTED = [key("t1") for key in (info, progress, result)]

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 from nats.js import JetStreamContext
 
-from app.jetstream.streams import all_stream_configs
+from app.fleet.stream_guard import provisioning
 from app.settings import Settings
-from app.stream_guard import provisioning
+from app.storage.jetstream.streams import all_stream_configs
 from tests.access.servers import CLIENTS, GuardedNats, connected
 from tests.waiting import eventually
 

@@ -9,8 +9,8 @@ import pytest_asyncio
 from nats.aio.client import Client as Nats
 from nats.js import JetStreamContext
 
+from app.fleet.stream_guard import provisioning
 from app.settings import Settings
-from app.stream_guard import provisioning
 from tests.access.servers import CLIENTS, GuardedNats, connected, guarded_in_memory
 from tests.waiting import eventually
 

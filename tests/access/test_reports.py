@@ -13,10 +13,10 @@ from natscribe.client.examination import Examination, examine
 from natscribe.schemas.workers import WorkerInfo
 from pydantic import SecretStr
 
-from app.cancellation import cancel_all
-from app.jetstream.usage import read_usage
 from app.main import Worker
+from app.runtime.cancellation import cancel_all
 from app.settings import Settings
+from app.storage.jetstream.usage import read_usage
 from tests.access.rules import configured
 from tests.access.servers import (
     CLIENTS,

@@ -12,8 +12,8 @@ from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent
 
-from app.errors import PermanentError
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.access.servers import DEPLOY, RECORDING, GuardedNats, connected, inbox, login, natscribe
 from tests.containers.compose import ROOT

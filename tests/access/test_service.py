@@ -24,12 +24,12 @@ from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.engines.messages import LiveDiarization
-from app.errors import PermanentError
-from app.jetstream.streams import all_stream_configs
 from app.main import Worker
-from app.redis_store.keys import MARK
-from app.retention.reminders import Reminder
+from app.runtime.errors import PermanentError
 from app.settings import Settings, Share
+from app.storage.jetstream.streams import all_stream_configs
+from app.storage.redis.keys import MARK
+from app.tasks.retention.reminders import Reminder
 from tests.access.rules import configured, covers
 from tests.access.servers import RECORDING, GuardedNats, connected, login
 from tests.fakes.engine import FakeEngine

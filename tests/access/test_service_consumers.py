@@ -11,9 +11,9 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from app.jetstream.streams import consumer_configs
+from app.fleet.stream_guard import provisioning
 from app.settings import Settings
-from app.stream_guard import provisioning
+from app.storage.jetstream.streams import consumer_configs
 from tests.access.documented_users import configuration, documented_users
 from tests.access.servers import USERS, GuardedNats, GuardedValkey, connected, inbox, service_settings
 from tests.fakes.engine import FakeEngine

@@ -8,10 +8,10 @@ import sys
 import pytest
 from uvicorn.config import STARTUP_FAILURE
 
-from app.embedded import free_port
-from app.jetstream.connection import StartError
+from app.command.embedded import free_port
 from app.main import Worker
 from app.settings import Settings
+from app.storage.jetstream.connection import StartError
 from tests.access.servers import GuardedNats, login
 from tests.fakes.engine import FakeEngine
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from tests.access.documented_users import configuration
 from tests.access.servers import GuardedNats, GuardedValkey, password, service_settings
 from tests.audio import tone, wav

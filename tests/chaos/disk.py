@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from tests.chaos.faults import Fault
 from tests.servers import NatsServer
 

@@ -8,9 +8,9 @@ from nats.aio.msg import Msg
 from natscribe.faststream import RECONNECT_WITHOUT_LIMIT
 from natscribe.schemas import subjects
 
-from app.jetstream.slots import Slots
 from app.settings import Settings
-from app.task_log.log import TaskLog
+from app.storage.jetstream.slots import Slots
+from app.tasks.task_log.log import TaskLog
 from tests.publishers import publishers
 
 

@@ -19,7 +19,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 
-from app.jetstream.slots import Slots
+from app.storage.jetstream.slots import Slots
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, running, servers
 from tests.e2e.test_recovery import batches_of, progress_of, result_of
 from tests.playing import joined, play

@@ -9,7 +9,7 @@ import pytest
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.settings import Settings
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, Running, running
 from tests.servers import NatsServer, ValkeyServer

@@ -8,9 +8,9 @@ from nats.errors import Error as NatsError
 from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.schemas import subjects
 
-from app.jetstream.slots import Slots
+from app.fleet.stream_guard.provisioning import provision
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
+from app.storage.jetstream.slots import Slots
 from tests.consumers import KEYS, Fleet, fleet
 from tests.nats_cluster import NatsCluster
 from tests.waiting import eventually

@@ -11,11 +11,11 @@ import nats
 import pytest
 from nats.js.errors import BadRequestError
 
-from app.jetstream import streams
-from app.jetstream.connection import RETRY_EVERY_S
 from app.main import Worker
-from app.recordings.stores import make_recording_store
 from app.settings import Settings
+from app.storage.jetstream import streams
+from app.storage.jetstream.connection import RETRY_EVERY_S
+from app.storage.recordings.stores import make_recording_store
 from tests.cluster.conftest import CONTENT, RECORDING, Publisher, SteadyEngine, workers
 from tests.constants import Constants
 from tests.nats_cluster import NatsCluster

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from tests.containers import engine_answers
 from tests.containers.compose import ROOT, Stack, production_stack
 from tests.waiting import eventually
 
-RECORDING = ROOT / "app/cli/demo/two_readers.flac"
+RECORDING = ROOT / "app/command/demo/two_readers.flac"
 ENCRYPTED = ("compose.yaml", "compose.tls.yaml")
 HEALTHY_WITHIN = 60  # seconds
 MAX_IMAGE_BYTES = 900e6  # bytes, models and all

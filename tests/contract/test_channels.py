@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from natscribe.schemas.channels import PROGRESS, STATUS, Channel, Role
 
-from app.jetstream.channels import CHANNELS
+from app.storage.jetstream.channels import CHANNELS
 from tests.document import ROOT
 from tools.accounts import checks
 from tools.accounts.checks import problems

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from app.jetstream import streams
-from app.jetstream.objects import stream_of
 from app.settings import Settings
+from app.storage.jetstream import streams
+from app.storage.jetstream.objects import stream_of
 
 PAGE = Path(__file__).parents[2] / "docs/cluster.md"
 

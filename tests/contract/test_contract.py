@@ -19,10 +19,11 @@ from natscribe.schemas.live import (
 from natscribe.schemas.requests import SubtitleLimits
 from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.jetstream import streams
-from app.jetstream.channels import CHANNELS
-from app.redis_store import keys, projection
 from app.settings import Settings
+from app.storage.jetstream import streams
+from app.storage.jetstream.channels import CHANNELS
+from app.storage.redis import keys
+from app.tasks.projection import projection
 from tools.contract_tables import fields_of, with_tables
 
 ROOT = Path(__file__).parents[2]

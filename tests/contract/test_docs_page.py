@@ -10,10 +10,9 @@ from urllib.parse import urljoin
 
 import pytest
 
-from app import docs_page
-from app.asyncapi import Document
-from app.docs_page import contract
-from app.docs_page.page import render
+from app.document import Document, docs_page
+from app.document.docs_page import contract
+from app.document.docs_page.page import render
 from app.main import Worker
 from app.settings import Settings
 from tests.asgi import request

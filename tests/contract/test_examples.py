@@ -15,7 +15,7 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Lane, Priority
 from natscribe.transcript_page import page as page_of
 
-from app.cli.page import WEBSOCKET_PORT
+from app.command.page import WEBSOCKET_PORT
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -18,11 +18,11 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import TASK_ID_PATTERN, Input, Kind, Priority
 from pydantic import TypeAdapter
 
-from app.asyncapi import Document
-from app.asyncapi.messages import MESSAGES, MessageDescription
-from app.jetstream import streams
+from app.document import Document
+from app.document.messages import MESSAGES, MessageDescription
 from app.main import Worker
 from app.settings import Settings
+from app.storage.jetstream import streams
 from tests.document import COMPONENTS, DOCUMENT, ROOT, names, validator
 from tests.fakes.engine import FakeEngine
 

@@ -18,7 +18,7 @@ from natscribe.client import Client
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.settings import Settings
 from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 STARTS_WITHIN = 120.0  # seconds; the first start ever joins the bundled model
 ENDS_WITHIN = 60.0
 LIBRIVOX = ROOT / "tests/recordings/librivox"
-TWO_READERS = ROOT / "app/cli/demo/two_readers.flac"
+TWO_READERS = ROOT / "app/command/demo/two_readers.flac"
 TWO_CHANNELS = ROOT / "tests/recordings/speech/two-channels.flac"
 
 

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 from numpy.typing import NDArray
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from tests.contract.test_docs_page import Site
 from tests.document import DOCUMENT
 from tests.e2e.browser import NEEDS_CHROMIUM, driven_by

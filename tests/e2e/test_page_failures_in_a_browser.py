@@ -15,8 +15,8 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.voices import SpeakerVoice
 
-from app.cli.page import WebPage
-from app.embedded import NatsServer, free_port
+from app.command.embedded import NatsServer, free_port
+from app.command.page import WebPage
 from app.settings import Settings
 from tests.audio import tone, wav
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from app.cli.recording import TWO_READERS
+from app.command.recording import TWO_READERS
 from tests.audio import write_mp3_without_duration
 from tests.document import ROOT
 from tests.e2e.browser import FIREFOX, NEEDS_CHROMIUM, NEEDS_FIREFOX, WITHIN_S

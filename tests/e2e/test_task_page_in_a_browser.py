@@ -22,8 +22,8 @@ from natscribe.transcript_page import page
 
 from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
-from app.errors import RequestError
-from app.voices.enrolment import chosen_speaker
+from app.runtime.errors import RequestError
+from app.speech.voices.enrolment import chosen_speaker
 from tests.e2e.browser import NEEDS_CHROMIUM, WITHIN_S
 from tests.e2e.page_service import (
     listed,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.cli.page import WebPage
-from app.embedded import NatsServer, free_port, running
+from app.command.embedded import NatsServer, free_port, running
+from app.command.page import WebPage
 from app.settings import Settings
 from tests.document import ROOT
 from tests.e2e.browser import CHROMIUM, driven_by, serving

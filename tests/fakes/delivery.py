@@ -11,11 +11,11 @@ from faststream import BaseMiddleware, ContextRepo
 from nats.errors import Error as NatsError
 from natscribe.schemas.progress import ProgressEvent
 
-from app.execution.attempt import TaskAttempt
-from app.execution.delivery import Delivery
-from app.queue.granted_task import GrantedTask
-from app.queue.stored_message import StoredMessage
 from app.settings import Settings
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.execution.delivery import Delivery
+from app.tasks.queue.granted_task import GrantedTask
+from app.tasks.queue.stored_message import StoredMessage
 from handlers.task_middlewares import current_attempt
 from tests.waiting import eventually
 

@@ -10,7 +10,7 @@ from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.transcription import Segment, Word
 
 from app.engines.messages import Job, LiveAudioProcessed, ProcessLiveAudio, Reply
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
 from tests.fakes.engine import FakeEngine
 
 AUDIO = LiveAudio(sample_rate=8000)

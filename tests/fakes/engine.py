@@ -41,7 +41,7 @@ from app.engines.messages import (
     WindowSearchDone,
     WindowsTranscribed,
 )
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
 
 MODEL = Model(name="fake", revision="0")
 WINDOW = 10.0  # seconds

@@ -17,26 +17,26 @@ from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import State, next_event
 from natscribe.schemas.wire import Lane, Priority
 
-from app.cancellation import cancel_all
 from app.container import Container
 from app.engines.model_loader import ModelLoader
-from app.jetstream import connection
-from app.jetstream.connection_monitor import ConnectionMonitor
-from app.jetstream.publishers import Publishers
-from app.jetstream.pull_inbox import PullInbox
-from app.jetstream.slots import Slots
-from app.queue.fair_queue import QueuedTask
-from app.queue.granted_task import GrantedTask
-from app.queue.grants import Grants, all_grants, read_grant
-from app.queue.scheduler import Scheduler
-from app.queue.stored_message import StoredMessage
+from app.fleet.stream_guard import provisioning
 from app.requests.discovery import ServiceInstance
+from app.runtime.cancellation import cancel_all
+from app.runtime.supervision import run_forever
+from app.runtime.telemetry.metrics import Meter
+from app.runtime.telemetry.tracing import OFF
 from app.settings import Settings
-from app.stream_guard import provisioning
-from app.supervision import run_forever
-from app.task_log.record import Record
-from app.telemetry.metrics import Meter
-from app.telemetry.tracing import OFF
+from app.storage.jetstream import connection
+from app.storage.jetstream.connection_monitor import ConnectionMonitor
+from app.storage.jetstream.publishers import Publishers
+from app.storage.jetstream.pull_inbox import PullInbox
+from app.storage.jetstream.slots import Slots
+from app.tasks.queue.fair_queue import QueuedTask
+from app.tasks.queue.granted_task import GrantedTask
+from app.tasks.queue.grants import Grants, all_grants, read_grant
+from app.tasks.queue.scheduler import Scheduler
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.task_log.record import Record
 from handlers.channels import subscribe
 from handlers.task_middlewares import task_middlewares
 from tests.fakes.engine import FakeEngine

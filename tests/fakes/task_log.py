@@ -8,11 +8,11 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 
-from app.jetstream.stream_log import StreamLog
-from app.jetstream.streams import stream_configs
 from app.settings import Settings
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Outcome, Record, SegmentsMessage, StoredOutcome
+from app.storage.jetstream.stream_log import StreamLog
+from app.storage.jetstream.streams import stream_configs
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Metadata, Outcome, Record, SegmentsMessage, StoredOutcome
 from tests.fakes.jetstream import Stream
 from tests.fakes.nats import InMemoryNats
 from tests.publishers import publishers

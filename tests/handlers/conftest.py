@@ -21,11 +21,7 @@ from natscribe.schemas.task_queues import QueueOverview
 from natscribe.schemas.voices import VoicePage
 
 from app.container import Container
-from app.dead_letters.replay import Replayer
-from app.dead_letters.store import DeadLetterStore
-from app.jetstream.decoding import decode
-from app.live.transcriber import LiveTranscriber
-from app.queue.registration import Registration
+from app.engines.windows import WindowReply
 from app.requests.discovery import ServiceInstance
 from app.requests.task_list import TaskList
 from app.requests.task_queues import QueueOverviews
@@ -34,10 +30,14 @@ from app.requests.user_erasure import UserErasure
 from app.requests.voice_requests import VoiceRequests
 from app.requests.worker_report import WorkerReport
 from app.speech.diarizer import Diarizer
+from app.speech.live.transcriber import LiveTranscriber
 from app.speech.transcriber import Transcriber
-from app.updates import Append, Checkpoint, Result, Task, TaskUpdate
-from app.windows import WindowReply
-from app.work_sharing.sharing import WorkSharing
+from app.speech.updates import Append, Checkpoint, Result, Task, TaskUpdate
+from app.speech.window_sharing.sharing import WorkSharing
+from app.storage.jetstream.decoding import decode
+from app.tasks.dead_letters.replay import Replayer
+from app.tasks.dead_letters.store import DeadLetterStore
+from app.tasks.queue.registration import Registration
 from handlers import channels
 from handlers.dependencies import provide
 from handlers.task_middlewares import current_attempt

@@ -6,7 +6,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue.registration import Announcement
+from app.tasks.queue.registration import Announcement
 from tests.handlers.conftest import Parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -7,7 +7,7 @@ from fast_depends import Provider
 from faststream.nats import NatsBroker
 
 from app.speech.diarizer import Diarizer
-from app.work_sharing.sharing import WorkSharing
+from app.speech.window_sharing.sharing import WorkSharing
 from handlers.channels import HANDLERS
 from handlers.dependencies import part, provide
 from tests.fakes.parts import Parts, provisioned

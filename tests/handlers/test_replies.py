@@ -14,8 +14,8 @@ from natscribe.schemas.task_list import ListRequest
 from natscribe.schemas.wire import Kind
 from structlog.testing import capture_logs
 
-from app.errors import RequestError
-from app.windows import WindowRequest
+from app.engines.windows import WindowRequest
+from app.runtime.errors import RequestError
 from handlers.channels import REQUESTS
 from tests.handlers.conftest import ENGINE, STATUS, Parts
 

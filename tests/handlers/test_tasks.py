@@ -8,7 +8,7 @@ from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Lane, Priority
 
-from app.updates import Checkpoint, Task
+from app.speech.updates import Checkpoint, Task
 from tests.handlers.conftest import UPDATES, Parts
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

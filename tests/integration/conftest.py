@@ -22,11 +22,11 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Lane, Priority
 from redis.asyncio import Redis
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.main import Worker
-from app.queue import positions, scheduler
-from app.queue.task_slots import SlotMiddleware
 from app.settings import Settings
+from app.tasks.queue import positions, scheduler
+from app.tasks.queue.task_slots import SlotMiddleware
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.wire import Wire

@@ -7,8 +7,8 @@ import pytest
 from nats.aio.client import Client
 from redis.asyncio import Redis
 
-from app.redis_store.keys import MARK
 from app.settings import Settings
+from app.storage.redis.keys import MARK
 from tests.servers import NatsServer, ValkeyServer
 
 

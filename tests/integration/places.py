@@ -9,7 +9,7 @@ from nats.js.errors import NotFoundError
 from natscribe.jetstream import stream_pages
 from redis.asyncio import Redis
 
-from app.queue import task_messages
+from app.tasks.queue import task_messages
 
 
 async def places_with(js: JetStreamContext, redis: Redis, *words: str) -> list[str]:

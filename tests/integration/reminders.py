@@ -6,7 +6,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
 
-from app.retention.reminders import Reminder
+from app.tasks.retention.reminders import Reminder
 from tests.waiting import eventually
 
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from natscribe.settings import SECRETS
 
+from app.runtime.telemetry.metrics import Meter
 from app.settings import Settings
-from app.telemetry.metrics import Meter
 from tests.access.servers import USERS
 from tests.typescript import compiler_errors
 

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 import yaml
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from tests.waiting import eventually
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.wire import Lane, Priority
 
 from app.engines.messages import Diarize, FindWindows, Job, Reply
-from app.errors import PermanentError, TransientError
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
 from tests.access.servers import GuardedNats, GuardedValkey, connected, login
 from tests.conftest import quick_settings

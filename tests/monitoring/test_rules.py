@@ -8,7 +8,7 @@ import pytest
 import yaml
 from natscribe.schemas.errors import ErrorCode
 
-from app.telemetry.metrics import Meter
+from app.runtime.telemetry.metrics import Meter
 from tests.monitoring.stack import DEPLOYED, ROOT, program, read, rules, seconds
 
 SCENARIOS = sorted((Path(__file__).parent / "rules").glob("*.yml"))

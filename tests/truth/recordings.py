@@ -13,7 +13,7 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.int16]
 
 ROOT = Path(__file__).parents[2]
-DEMO = ROOT / "app/cli/demo/two_readers.flac"
+DEMO = ROOT / "app/command/demo/two_readers.flac"
 CLIPS = tuple(sorted((ROOT / "tests/recordings/librivox").glob("*.flac")))
 RATE = 16_000  # Hz
 PAUSE = 0.5  # seconds between recordings

@@ -4,8 +4,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
-from app.redis_store.cache import Cache
-from app.redis_store.projection import RedisProjection
+from app.storage.redis.cache import Cache
+from app.tasks.projection.projection import RedisProjection
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts, provisioned
 

@@ -5,7 +5,7 @@ from contextlib import nullcontext, suppress
 
 import pytest
 
-from app.cancellation import StopScope, cancel_all, despite_cancellation
+from app.runtime.cancellation import StopScope, cancel_all, despite_cancellation
 
 
 async def test_a_cancellation_that_was_swallowed_is_repeated() -> None:

@@ -9,9 +9,9 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
-from app.cancellation import cancel_all
-from app.errors import TransientError
-from app.supervision import run_forever
+from app.runtime.cancellation import cancel_all
+from app.runtime.errors import TransientError
+from app.runtime.supervision import run_forever
 
 AWAY = TransientError(ErrorCode.INTERNAL, "Redis is away: it is tried again.")
 

@@ -14,7 +14,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.settings import Settings
 from tests.conftest import quick_settings, recordings_in
 from tests.integration.conftest import Publisher

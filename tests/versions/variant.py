@@ -24,9 +24,9 @@ class Newer(BaseModel):
     """Has a field of a later version."""
 {FIELD}'''
 RECORDS = (  # files with records that are neither a Message nor an Input
-    "app/task_log/record.py",
-    "app/retention/reminders.py",
-    "app/voices/store.py",
+    "app/tasks/task_log/record.py",
+    "app/tasks/retention/reminders.py",
+    "app/speech/voices/store.py",
     "app/speech/transcript_cache.py",
     "app/engines/messages.py",
 )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from app.engines.messages import Job, Reply, WindowFound
 from app.main import Worker
+from app.runtime.telemetry.tracing import OFF
 from app.settings import Settings
-from app.telemetry.tracing import OFF
 from tests.fakes.engine import FakeEngine, number_of
 from tests.waiting import eventually
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from app.jetstream.channels import CHANNELS
+from app.storage.jetstream.channels import CHANNELS
 from tools.accounts.checks import problems
 from tools.accounts.configuration import configuration
 from tools.accounts.tables import with_tables

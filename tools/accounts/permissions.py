@@ -16,9 +16,9 @@ from natscribe.schemas.channels import CLIENTS, OPERATOR, PUBLISHER, Channel, Ev
 from natscribe.schemas.services import Verb
 from natscribe.schemas.wire import Kind, Priority
 
-from app.jetstream import streams
-from app.jetstream.channels import ACCEPTED, CHANNELS, POSITIONS, REMOVED, Internal
 from app.settings import Settings
+from app.storage.jetstream import streams
+from app.storage.jetstream.channels import ACCEPTED, CHANNELS, POSITIONS, REMOVED, Internal
 
 SETTINGS: Final = Settings(_env_file=None)  # the names of a deployment without settings of its own
 NAMES: Final = SETTINGS.stream_names

@@ -1,6 +1,6 @@
 """Change the service's code at random places, run the tests of each place, and list the changes that no test notices.
 
-    make mutants N=200 [SEED=7] [TIERS=unit] [ONLY="app/retention app/queue/index.py"] [JOBS=4]
+    make mutants N=200 [SEED=7] [TIERS=unit] [ONLY="app/tasks/retention app/tasks/queue/index.py"] [JOBS=4]
 
 A change alters one operator, `not` or sign in `app/` or `handlers/`. First run the tests without servers that execute
 the changed line; if none of them fails, the integration tests that execute it. All tests run in copies of the working

@@ -15,7 +15,7 @@ from time import process_time, thread_time
 
 from natscribe.schemas.errors import ErrorCode
 
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 _MIN_BYTES = 64 * 1024**2  # memory for reading a short recording
 # Memory for the index of one second, because some formats list each packet: a day of AAC and 25 pictures a second in an

@@ -7,7 +7,7 @@ import av
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
 
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 _CODECS: Mapping[Codec, Literal["pcm_s16le", "pcm_mulaw", "pcm_alaw"]] = {
     Codec.PCM_S16LE: "pcm_s16le",

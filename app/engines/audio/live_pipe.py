@@ -8,7 +8,7 @@ from threading import Condition
 import av
 from natscribe.schemas.errors import ErrorCode
 
-from app.errors import TransientError
+from app.runtime.errors import TransientError
 
 _MAX_FRAMES = 250  # frames that are decoded ahead: up to 120 ms each
 MAX_STALL_S = 30  # seconds without progress after which decoding fails

@@ -25,8 +25,8 @@ from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.utterances import UtteranceDetector, between_pauses, first_frame
 from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
 from app.engines.messages import CloseLiveStream, LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
-from app.errors import TransientError
-from app.windows import Window
+from app.engines.windows import Window
+from app.runtime.errors import TransientError
 
 if TYPE_CHECKING:
     from app.engines.diarization.live_speakers import LiveSpeakers

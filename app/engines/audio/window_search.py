@@ -11,7 +11,7 @@ from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack
 from app.engines.audio.windows import detect_windows
 from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
-from app.windows import Window
+from app.engines.windows import Window
 
 
 def find_windows(

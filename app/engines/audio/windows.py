@@ -26,7 +26,7 @@ from faster_whisper.vad import get_vad_model
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
 from app.engines.audio.timeline import Times
-from app.windows import MAX_WINDOW_S
+from app.engines.windows import MAX_WINDOW_S
 
 FRAME = 512  # samples
 # The first chunk is short, so that the first text comes soon, but usually long enough for one window.

@@ -22,7 +22,7 @@ from app.engines.onnx.session import session_options
 from app.engines.onnx.words import mean_logprob, words_of
 from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput, Text
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 _MIN_S = 0.5  # shorter audio is padded with silence: the features need more than one frame
 

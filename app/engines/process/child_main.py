@@ -15,7 +15,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 from app.engines.messages import JOB, Failed, Job, Reply, Setup
 from app.engines.process.job_runner import Emit, JobRunner
-from app.errors import PermanentError, TaskError, TransientError
+from app.runtime.errors import PermanentError, TaskError, TransientError
 
 _PR_SET_PDEATHSIG = 1
 _OUT_OF_MEMORY = "The engine ran out of memory: give the service more, or use a smaller model."

@@ -19,7 +19,7 @@ from structlog.contextvars import get_contextvars
 import app
 from app.engines.audio.limits import too_slow
 from app.engines.messages import LAST_REPLIES, REPLY, Failed, Job, Loaded, Reply, Setup
-from app.errors import PermanentError, TransientError
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
 
 _LONGEST_LINE_BYTES = 256 * 1024 * 1024  # the longest reply: the turns of a recording of many hours are one line

@@ -6,7 +6,6 @@ from contextlib import aclosing
 
 from natscribe.schemas.errors import ErrorCode
 
-from app.cancellation import StopScope, discard_all, drop_error
 from app.engines.engine import run_job
 from app.engines.messages import (
     CloseLiveStream,
@@ -22,7 +21,8 @@ from app.engines.messages import (
     VadLoaded,
 )
 from app.engines.process.child_process import EngineProcess
-from app.errors import TransientError
+from app.runtime.cancellation import StopScope, discard_all, drop_error
+from app.runtime.errors import TransientError
 from app.settings import Settings
 
 _MAX_WINDOW_BYTES = 2 * 1024 * 1024  # of a reply of the window detector; a window of 20 s takes 0.85 MB in base64

@@ -28,7 +28,7 @@ from app.engines.messages import (
     VadLoaded,
 )
 from app.engines.models import ModelCatalog
-from app.errors import PermanentError, TransientError
+from app.runtime.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
     from app.engines.audio.limits import Limit

@@ -13,7 +13,7 @@ from typing import Final
 
 from natscribe.schemas.transcription import Segment
 
-from app.windows import WindowText
+from app.engines.windows import WindowText
 
 
 def with_letters(segments: Iterable[Segment]) -> list[Segment]:

@@ -26,7 +26,7 @@ from app.engines.text.languages import Evidence, choose_languages
 from app.engines.text.loops import is_loop, too_fast, without_repeated_end
 from app.engines.text.sentences import SENTENCE_ENDS, text_of
 from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart, Network, encoded_part
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 Item = TypeVar("Item")
 

@@ -25,7 +25,7 @@ from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import ComputeOptions
 from app.engines.text.languages import Evidence
-from app.windows import MAX_WINDOW_S
+from app.engines.windows import MAX_WINDOW_S
 
 Encoded = npt.NDArray[np.float32]  # (frames, width)
 

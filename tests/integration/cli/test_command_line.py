@@ -12,8 +12,8 @@ from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.transcript_page import page
 from redis.asyncio import Redis
 
-from app.errors import PermanentError, TransientError
 from app.main import Worker
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker

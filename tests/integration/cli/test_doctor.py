@@ -17,9 +17,9 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.wire import Model
 
-from app.embedded import free_port, running
-from app.errors import PermanentError
+from app.command.embedded import free_port, running
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine

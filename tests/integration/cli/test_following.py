@@ -11,10 +11,10 @@ from natscribe.cli.display import Display, JsonLines
 from natscribe.cli.follow import follow
 from natscribe.client import Client, TaskDeletedError
 
-from app.cancellation import cancel_all
+from app.fleet.stream_guard import provisioning
 from app.main import Worker
+from app.runtime.cancellation import cancel_all
 from app.settings import Settings
-from app.stream_guard import provisioning
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher

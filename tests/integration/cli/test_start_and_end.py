@@ -13,10 +13,10 @@ import pytest
 from natscribe.client import Client
 from natscribe.client.errors import NoJetStreamError
 
-from app.embedded import free_port, running
-from app.jetstream.connection import NATS_WITHIN_S
+from app.command.embedded import free_port, running
 from app.main import Worker
 from app.settings import Settings
+from app.storage.jetstream.connection import NATS_WITHIN_S
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.cli.test_doctor import NatsWithoutJetStream
@@ -69,7 +69,7 @@ async def test_a_start_without_jetstream_ends_with_one_sentence(
         # And so do the errors of the client
         async with Client(there) as client:
             with pytest.raises(NoJetStreamError, match="start nats-server with -js"):
-                await client.create_transcription_task(ROOT / "app/cli/demo/two_readers.flac")
+                await client.create_transcription_task(ROOT / "app/command/demo/two_readers.flac")
 
 
 async def test_workers_end_in_order_during_an_outage_of_nats(nats_server: NatsServer, settings: Settings) -> None:

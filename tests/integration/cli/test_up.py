@@ -15,7 +15,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from tests.integration.cli.test_websocket import handshake
 from tests.terminal import ROOT, install_command, start_command
 from tests.waiting import eventually

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from app.cli.page import WebPage
-from app.embedded import NatsServer, free_port, running
+from app.command.embedded import NatsServer, free_port, running
+from app.command.page import WebPage
 from app.settings import Settings
 from tests.document import ROOT
 from tests.waiting import eventually

@@ -7,8 +7,8 @@ from nats.js import JetStreamContext
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
-from app.errors import PermanentError
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.hostile import publish_bytes

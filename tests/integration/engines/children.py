@@ -8,7 +8,7 @@ import pytest
 from app.engines.messages import Job, Reply
 from app.engines.process.child_process import EngineProcess
 from app.engines.process.engine_processes import EngineProcesses
-from app.errors import TaskError
+from app.runtime.errors import TaskError
 
 
 async def replies(engine: EngineProcess | EngineProcesses, job: Job) -> list[Reply]:

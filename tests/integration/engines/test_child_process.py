@@ -23,7 +23,7 @@ from app.engines.messages import (
     WindowSearchDone,
 )
 from app.engines.process.child_process import EngineProcess
-from app.errors import PermanentError, TransientError
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
 from tests.audio import CLIPS, load, silence, write
 from tests.waiting import eventually

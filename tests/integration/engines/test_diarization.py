@@ -20,7 +20,7 @@ from tests.audio import CLIPS, NO_LIMIT, Samples, load, silence, write, write_ch
 from tests.truth.attributed import diarization_error_rate, time_errors
 from tests.truth.conversations import conversations_in
 
-DEMO = Path(__file__).parents[3] / "app" / "cli" / "demo" / "two_readers.flac"
+DEMO = Path(__file__).parents[3] / "app" / "command" / "demo" / "two_readers.flac"
 CALL = Path(__file__).parents[2] / "recordings" / "phone_call"
 TALK = Path(__file__).parents[2] / "recordings" / "talk"
 TRUTH = [("SPEAKER_00", 0.5), ("SPEAKER_01", 7.6), ("SPEAKER_00", 12.4), ("SPEAKER_01", 20.7), ("SPEAKER_00", 22.8)]

@@ -29,9 +29,9 @@ from app.engines.messages import (
 from app.engines.process import engine_processes
 from app.engines.process.child_process import EngineProcess
 from app.engines.process.engine_processes import EngineProcesses
-from app.errors import TransientError
+from app.engines.windows import Window
+from app.runtime.errors import TransientError
 from app.settings import Settings
-from app.windows import Window
 from tests.audio import CLIPS, Samples, load, silence, write
 from tests.waiting import eventually
 

@@ -12,7 +12,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.messages import FindWindows, LiveAudioProcessed, ProcessLiveAudio, WindowSearchDone
 from app.engines.process.child_process import EngineProcess
-from app.errors import PermanentError, TaskError
+from app.runtime.errors import PermanentError, TaskError
 from app.settings import Settings
 
 from .children import replies, the_child

@@ -15,7 +15,7 @@ from app.engines.audio.decoding import probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.messages import DiarizationDone, Diarize, FindWindows, WindowSearchDone
 from app.engines.process.child_process import EngineProcess
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.audio import CLIPS
 from tests.constants import Constants

@@ -10,7 +10,7 @@ from ctranslate2 import get_cuda_device_count, get_supported_compute_types
 from app.engines.messages import Load
 from app.engines.onnx.published import PRECISIONS
 from app.engines.process.job_runner import JobRunner
-from app.errors import TransientError
+from app.runtime.errors import TransientError
 from tests.document import ROOT
 from tests.unit.engines.setups import setup
 

@@ -16,7 +16,7 @@ from app.engines.diarization.live_speakers import speakers_of_channels
 from app.engines.diarization.networks import Networks
 from app.engines.messages import Diarize, LiveAudioProcessed, LiveSpeakerOptions, ProcessLiveAudio
 from app.settings import Settings
-from app.voices.matching import match
+from app.speech.voices.matching import match
 from tests.audio import NO_LIMIT, load
 from tests.truth.attributed import TimeErrors, time_errors
 from tests.truth.conversations import Conversation, conversations_in

@@ -23,7 +23,7 @@ from app.engines.transcription import transcribe
 from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.engines.whisper.network import Network
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
 from tests.audio import silence
 from tests.document import ROOT
 from tests.truth.recordings import read

@@ -18,7 +18,7 @@ from app.engines.diarization.telephone import simulate_telephone
 from app.engines.messages import DiarizationDone, Diarize, RecordingEmbeddings
 from app.settings import Settings
 from app.speech.speaker_labels import combined
-from app.voices.matching import match
+from app.speech.voices.matching import match
 from tests.audio import NO_LIMIT, Samples, load, write_channels
 from tests.truth.conversations import conversations_in
 

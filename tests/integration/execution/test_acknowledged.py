@@ -17,7 +17,7 @@ from natscribe.schemas.request_errors import unknown_task
 from natscribe.schemas.wire import Priority
 
 from app.main import Worker
-from app.queue.registration import Registration
+from app.tasks.queue.registration import Registration
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty

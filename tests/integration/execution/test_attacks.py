@@ -17,7 +17,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from redis.asyncio import Redis
 
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine

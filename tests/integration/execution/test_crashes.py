@@ -10,14 +10,14 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent
 
-from app.dead_letters.store import DeadLetterStore
-from app.errors import PermanentError
-from app.execution.attempt import TaskAttempt
-from app.execution.settlement import Settlement
+from app.fleet.stream_guard.provisioning import provision
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
-from app.task_log.log import TaskLog
+from app.tasks.dead_letters.store import DeadLetterStore
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.execution.settlement import Settlement
+from app.tasks.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty

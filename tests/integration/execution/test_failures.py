@@ -11,9 +11,9 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
 from app.engines.messages import FindWindows
-from app.errors import PermanentError, TransientError
 from app.main import Worker
-from app.task_log.log import TaskLog
+from app.runtime.errors import PermanentError, TransientError
+from app.tasks.task_log.log import TaskLog
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.waiting import eventually

@@ -14,14 +14,14 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 
 from app.engines.messages import FindWindows
-from app.errors import FencedError, TransientError
-from app.execution.attempt import TaskAttempt
+from app.fleet.stream_guard import provisioning
 from app.main import Worker
+from app.runtime.errors import FencedError, TransientError
 from app.settings import Settings
-from app.stream_guard import provisioning
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Record
-from app.task_log.results import ResultStore
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Metadata, Record
+from app.tasks.task_log.results import ResultStore
 from tests.fakes.engine import FakeEngine, segment
 from tests.fakes.messages import event, transcript
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty

@@ -15,10 +15,10 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.schemas.wire import Kind, Lane, Priority
 
+from app.fleet.stream_guard.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
-from app.task_log.log import TaskLog
+from app.tasks.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, segment
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty

@@ -13,10 +13,10 @@ from nats.js.errors import APIError
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
+from app.fleet.stream_guard.provisioning import provision
 from app.main import Worker
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
-from app.task_log.log import TaskLog
+from app.tasks.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, EchoEngine, said, second, seconds
 from tests.integration.conftest import Publisher, StartWorker, parsed

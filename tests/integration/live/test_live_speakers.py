@@ -18,7 +18,7 @@ from natscribe.schemas.progress import State
 from app.engines.messages import LiveDiarization
 from app.main import Worker
 from app.settings import Settings
-from app.task_log.log import TaskLog
+from app.tasks.task_log.log import TaskLog
 from tests.fakes.engine import FakeEngine, live_diarization
 from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.integration.live.test_live import Speaker, spoken

@@ -7,7 +7,7 @@ import nats
 import pytest
 from natscribe.jetstream.streams import public_streams
 
-from app.embedded import NatsServer, free_port
+from app.command.embedded import NatsServer, free_port
 from app.settings import Settings
 from tests.programs import BIN, output
 

@@ -7,8 +7,8 @@ from natscribe.client import Client
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
-from app.errors import PermanentError
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty

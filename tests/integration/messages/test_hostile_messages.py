@@ -11,7 +11,7 @@ from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
 from app.main import Worker
-from app.queue.stored_message import StoredMessage
+from app.tasks.queue.stored_message import StoredMessage
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.integration.hostile import MESSAGES, QUEUES, filled, invented

@@ -7,7 +7,7 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty

@@ -23,10 +23,10 @@ from redis.asyncio import Redis
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.engines.text import filters
+from app.engines.windows import Window, WindowReply, WindowRequest
 from app.settings import Settings
-from app.windows import Window, WindowReply, WindowRequest
-from app.work_sharing import sharing
-from app.work_sharing.sharing import engine_fingerprint, engine_hash
+from app.speech.window_sharing import sharing
+from app.speech.window_sharing.sharing import engine_fingerprint, engine_hash
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine, live_diarization
 from tests.integration.conftest import Publisher, StartWorker

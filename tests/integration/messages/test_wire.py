@@ -16,9 +16,9 @@ from natscribe.schemas.services import Verb
 from natscribe.schemas.wire import Kind, Lane, Priority
 
 from app.engines.messages import LiveDiarization
-from app.jetstream.channels import CHANNELS, DUE, QUOTAS
 from app.main import Worker
 from app.settings import Settings
+from app.storage.jetstream.channels import CHANNELS, DUE, QUOTAS
 from tests import document
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher

@@ -15,7 +15,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, Source
 
-from app.embedded import NatsServer
+from app.command.embedded import NatsServer
 from app.settings import Settings
 from tests.integration.seen_by_clients import ended, is_in_state
 from tests.waiting import eventually

@@ -20,8 +20,8 @@ from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Kind
 from structlog.testing import capture_logs
 
+from app.fleet.stream_guard import provisioning
 from app.settings import Settings
-from app.stream_guard import provisioning
 from tests import document
 from tests.constants import Constants
 from tests.integration.conftest import Publisher

@@ -22,7 +22,7 @@ MEMBER = '\n    BITS = "bits", "The text in bits", "application/x-bits", True'
 LAST_MEMBER = '"text/html"'
 CONTENT = b"\xff\x00" + b"Good morning. Good morning. Good morning."
 DOCUMENTED = """
-from app.asyncapi.messages import MESSAGES
+from app.document.messages import MESSAGES
 print(*(node["payload"] for node in (each.node for each in MESSAGES) if node["contentType"] == "application/x-bits"))
 """
 

@@ -15,7 +15,7 @@ from natscribe.schemas.voices import Consent
 from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.telemetry.test_metrics import sample
@@ -23,7 +23,7 @@ from tests.servers import nats_server_in, valkey_in
 from tests.waiting import eventually
 from tests.workers import working
 
-RECORDING = Path(__file__).parents[3] / "app/cli/demo/two_readers.flac"
+RECORDING = Path(__file__).parents[3] / "app/command/demo/two_readers.flac"
 DIED = PermanentError(ErrorCode.WORKER_LOST, "The worker died: start another one.")
 
 

@@ -13,9 +13,9 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
+from app.fleet.expiry import Expiry
 from app.main import Worker
-from app.operations.expiry import Expiry
-from app.queue.grants import Grants
+from app.tasks.queue.grants import Grants
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed

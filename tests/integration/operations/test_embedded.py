@@ -13,7 +13,7 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from app.embedded import free_port, running
+from app.command.embedded import free_port, running
 from tests.servers import Breakable, NatsServer, ValkeyServer
 
 pytestmark = pytest.mark.xdist_group("usual ports")  # the port of a killed server must stay free until it restarts
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.xdist_group("usual ports")  # the port of a killed serv
 PARENT = """
 import asyncio, sys
 from pathlib import Path
-from app.embedded import NatsServer, ValkeyServer, running
+from app.command.embedded import NatsServer, ValkeyServer, running
 
 async def main():
     folder, nats_port, redis_port = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])

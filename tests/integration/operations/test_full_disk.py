@@ -16,7 +16,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.workers import Problem
 
-from app.embedded import NatsServer, ValkeyServer, free_port
+from app.command.embedded import NatsServer, ValkeyServer, free_port
 from app.settings import Settings
 from tests.conftest import quick_settings, recordings_in
 from tests.constants import Constants
@@ -27,7 +27,7 @@ from tests.servers import Servers
 from tests.waiting import eventually
 from tests.workers import working
 
-RECORDING = Path(__file__).parents[3] / "app/cli/demo/two_readers.flac"
+RECORDING = Path(__file__).parents[3] / "app/command/demo/two_readers.flac"
 ROOM = RECORDING.stat().st_size * 3 // 2  # for one recording
 TASKS, FULL_S = 10, 20.0
 

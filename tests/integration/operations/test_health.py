@@ -15,8 +15,8 @@ from structlog.testing import capture_logs
 
 from app import main
 from app.engines.messages import Loaded
-from app.errors import PermanentError
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.asgi import request
 from tests.constants import Constants

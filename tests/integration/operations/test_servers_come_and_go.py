@@ -18,11 +18,11 @@ from natscribe.schemas.wire import Kind
 from natscribe.schemas.workers import Problem
 from redis.asyncio import Redis
 
+from app.fleet.stream_guard import provisioning
 from app.main import Worker
-from app.queue.registration import Registration
-from app.redis_store.keys import MARK
 from app.settings import Settings
-from app.stream_guard import provisioning
+from app.storage.redis.keys import MARK
+from app.tasks.queue.registration import Registration
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty

@@ -9,7 +9,7 @@ from natscribe.client import Client
 from natscribe.client.errors import NoServerError
 from natscribe.schemas.progress import State
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine

@@ -13,7 +13,7 @@ import pytest
 from natscribe.client import Client
 from natscribe.schemas.progress import State
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.main import Worker
 from app.settings import Settings
 from tests.document import DOCUMENT, ROOT, from_yaml

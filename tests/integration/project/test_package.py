@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import NatsServer
+from app.command.embedded import NatsServer
 from app.main import Worker
 from tests.programs import BIN, WITHIN
 from tests.watchdog import RUN

@@ -11,8 +11,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Priority
 
+from app.fleet.expiry import Expiry
 from app.main import Worker
-from app.operations.expiry import Expiry
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty

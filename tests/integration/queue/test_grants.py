@@ -11,12 +11,12 @@ from nats.js import JetStreamContext
 from natscribe.schemas.progress import State
 from natscribe.schemas.stream_names import StreamNames
 
-from app.cancellation import cancel_all
+from app.fleet.stream_guard.provisioning import provision
 from app.main import Worker
-from app.queue.task_messages import TaskMessages
+from app.runtime.cancellation import cancel_all
+from app.runtime.supervision import run_forever
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
-from app.supervision import run_forever
+from app.tasks.queue.task_messages import TaskMessages
 from tests.constants import Constants
 from tests.consumers import make_scheduler
 from tests.fakes.engine import FakeEngine

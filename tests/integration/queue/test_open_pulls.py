@@ -10,11 +10,11 @@ from natscribe.schemas import subjects
 from natscribe.schemas.wire import Priority
 
 from app.container import live_tasks_at_once
-from app.jetstream.slots import Slots
-from app.jetstream.streams import consumer_configs
 from app.main import Worker
-from app.queue.task_slots import PULL_TIMEOUT_S
 from app.settings import Settings
+from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.streams import consumer_configs
+from app.tasks.queue.task_slots import PULL_TIMEOUT_S
 from tests.consumers import KEYS, fleet
 from tests.servers import NatsServer, Servers
 from tests.waiting import eventually

@@ -14,10 +14,10 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.errors import TransientError
+from app.fleet.stream_guard.provisioning import provision
 from app.main import Worker
+from app.runtime.errors import TransientError
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed, queue_is_empty, results
 from tests.waiting import eventually

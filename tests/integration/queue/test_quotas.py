@@ -14,13 +14,13 @@ from nats.js.kv import KeyValue
 from natscribe.schemas.quotas import QUOTAS_BUCKET
 from structlog.testing import capture_logs
 
-from app.cancellation import cancel_all
-from app.jetstream.key_value import key_value_stream
-from app.jetstream.streams import key_value_configs
-from app.queue.fair_queue import Quota
-from app.queue.quotas import Quotas
-from app.queue.scheduler import Scheduler
+from app.runtime.cancellation import cancel_all
 from app.settings import Settings
+from app.storage.jetstream.key_value import key_value_stream
+from app.storage.jetstream.streams import key_value_configs
+from app.tasks.queue.fair_queue import Quota
+from app.tasks.queue.quotas import Quotas
+from app.tasks.queue.scheduler import Scheduler
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import StartWorker
 from tests.waiting import eventually

@@ -12,10 +12,10 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 
-from app.errors import TransientError
 from app.main import Worker
-from app.queue.registration import ANNOUNCED_AT_ONCE
-from app.task_log.log import TaskLog
+from app.runtime.errors import TransientError
+from app.tasks.queue.registration import ANNOUNCED_AT_ONCE
+from app.tasks.task_log.log import TaskLog
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 

@@ -12,8 +12,8 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.quotas import QUOTAS_BUCKET, key_of
 from natscribe.schemas.wire import Priority
 
+from app.fleet.stream_guard import provisioning
 from app.settings import Settings
-from app.stream_guard import provisioning
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, parsed
 from tests.waiting import eventually

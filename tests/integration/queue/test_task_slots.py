@@ -13,17 +13,17 @@ from nats.aio.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 
-from app.cancellation import cancel_all
-from app.jetstream.decoding import decode
-from app.jetstream.slots import Slots
-from app.jetstream.streams import consumer_configs
-from app.queue.fair_queue import QueuedTask
-from app.queue.granted_task import GrantedTask, GrantReader
-from app.queue.grants import Grants
-from app.queue.task_messages import TaskMessages
-from app.queue.task_slots import PULL_TIMEOUT_S, TaskSlot, TaskSlots
+from app.fleet.stream_guard.provisioning import provision
+from app.runtime.cancellation import cancel_all
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
+from app.storage.jetstream.decoding import decode
+from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.streams import consumer_configs
+from app.tasks.queue.fair_queue import QueuedTask
+from app.tasks.queue.granted_task import GrantedTask, GrantReader
+from app.tasks.queue.grants import Grants
+from app.tasks.queue.task_messages import TaskMessages
+from app.tasks.queue.task_slots import PULL_TIMEOUT_S, TaskSlot, TaskSlots
 from tests.constants import Constants
 from tests.publishers import publishers
 from tests.servers import NatsServer

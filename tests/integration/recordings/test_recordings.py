@@ -7,11 +7,11 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.object_store import ObjectStore
 
-from app.embedded import NatsServer, free_port
-from app.errors import TaskError, TransientError
-from app.recordings.recording import RecordingStore
-from app.recordings.stores import make_recording_store
+from app.command.embedded import NatsServer, free_port
+from app.runtime.errors import TaskError, TransientError
 from app.settings import Settings
+from app.storage.recordings.recording import RecordingStore
+from app.storage.recordings.stores import make_recording_store
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB, several chunks
 

@@ -11,10 +11,10 @@ from natscribe.schemas.progress import State
 from obstore.store import S3Store
 from structlog.testing import capture_logs
 
-from app.errors import PermanentError, TaskError, TransientError
-from app.recordings.recording import REPLACED, RecordingStore
-from app.recordings.s3 import S3
+from app.runtime.errors import PermanentError, TaskError, TransientError
 from app.settings import Settings
+from app.storage.recordings.recording import REPLACED, RecordingStore
+from app.storage.recordings.s3 import S3
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.faults import Fault, Proxy, disturbed, served_with, status

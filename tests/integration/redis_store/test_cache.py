@@ -5,8 +5,8 @@ from natscribe.schemas.wire import Model
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.redis_store import keys
-from app.redis_store.cache import Cache, connected, read
+from app.storage.redis import keys
+from app.storage.redis.cache import Cache, connected, read
 
 AUDIO = "a" * 64
 FOUND = Model(name="whisper-base", revision="1")  # any message will do

@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from app.engines.messages import Diarize
 from app.main import Worker
-from app.redis_store import keys
 from app.settings import Settings
+from app.storage.redis import keys
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import DEADLINE, eventually

@@ -10,12 +10,12 @@ from natscribe.schemas.transcription import TranscriptionTask
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.embedded import ValkeyServer
-from app.errors import TransientError
+from app.command.embedded import ValkeyServer
 from app.main import Worker
-from app.redis_store.keys import MARK
-from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisProjection
-from app.task_log.record import Metadata, Record
+from app.runtime.errors import TransientError
+from app.storage.redis.keys import MARK
+from app.tasks.projection.projection import ProjectedEvent, ProjectedResult, RedisProjection
+from app.tasks.task_log.record import Metadata, Record
 from tests.fakes.engine import FakeEngine
 from tests.fakes.messages import event
 from tests.integration.conftest import Publisher, StartWorker

@@ -7,8 +7,8 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 
-from app.redis_store import keys
 from app.settings import Settings
+from app.storage.redis import keys
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually

@@ -8,11 +8,11 @@ from natscribe.schemas.transcription import Interval, TranscriptionTask
 from redis.asyncio import Redis
 
 from app.engines.messages import Loaded
-from app.redis_store import keys
-from app.redis_store.cache import Cache
+from app.engines.windows import WindowText
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
-from app.windows import WindowText
+from app.storage.redis import keys
+from app.storage.redis.cache import Cache
 from tests.fakes.engine import MODEL, segment
 
 AUDIO = "a" * 64

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.cancellation import despite_cancellation
+from app.runtime.cancellation import despite_cancellation
 
 
 class Held:

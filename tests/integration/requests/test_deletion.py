@@ -11,16 +11,16 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
-from app.errors import PermanentError, TransientError
-from app.execution.beginning import Beginning
-from app.execution.settlement import Settlement
 from app.main import Worker
-from app.queue.positions import Position, Positions
-from app.queue.stored_message import StoredMessage
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
-from app.task_log.log import TaskLog
-from app.task_log.record import TaskMessageId
-from app.task_log.results import ResultStore
+from app.tasks.execution.beginning import Beginning
+from app.tasks.execution.settlement import Settlement
+from app.tasks.queue.positions import Position, Positions
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import TaskMessageId
+from app.tasks.task_log.results import ResultStore
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty

@@ -19,12 +19,12 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import REPLY_TIMEOUT_S
 
-from app.embedded import NatsServer, ValkeyServer
+from app.command.embedded import NatsServer, ValkeyServer
 from app.requests.result_writer import MAX_FORMATTED_BYTES
 from app.settings import Settings
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata
-from app.task_log.results import ResultStore
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Metadata
+from app.tasks.task_log.results import ResultStore
 from tests.fakes.messages import event, transcript
 from tests.fakes.worker import STARTED
 from tests.programs import line_with, started

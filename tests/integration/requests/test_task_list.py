@@ -11,10 +11,10 @@ from natscribe.schemas.transcription import TranscriptionTask
 from natscribe.schemas.wire import Priority
 from redis.asyncio import Redis
 
-from app.redis_store.projection import KEEP_S, ProjectedEvent, RedisProjection
-from app.redis_store.task_lists import remove_expired
 from app.requests.task_list import TaskList
-from app.task_log.record import Metadata, Record
+from app.tasks.projection.projection import KEEP_S, ProjectedEvent, RedisProjection
+from app.tasks.projection.task_lists import remove_expired
+from app.tasks.task_log.record import Metadata, Record
 from tests.fakes.messages import event
 from tests.waiting import eventually
 

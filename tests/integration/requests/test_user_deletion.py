@@ -11,8 +11,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
-from app.errors import PermanentError
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine

@@ -13,13 +13,13 @@ from natscribe.schemas.wire import Kind
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from app.errors import PermanentError, TransientError
 from app.main import Worker
-from app.recordings.recording import RecordingStore
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
-from app.task_log.record import Record
-from app.task_log.results import ResultStore
-from app.updates import Result
+from app.speech.updates import Result
+from app.storage.recordings.recording import RecordingStore
+from app.tasks.task_log.record import Record
+from app.tasks.task_log.results import ResultStore
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty

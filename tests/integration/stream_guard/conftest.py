@@ -8,8 +8,8 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from natscribe.schemas.workers import Problem, WorkerInfo
 
+from app.fleet.stream_guard import provisioning
 from app.settings import Settings
-from app.stream_guard import provisioning
 
 
 @pytest.fixture

@@ -26,10 +26,10 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from structlog.testing import capture_logs
 
-from app.jetstream import streams
+from app.fleet.stream_guard import guard, provisioning
 from app.main import Worker
 from app.settings import Settings
-from app.stream_guard import guard, provisioning
+from app.storage.jetstream import streams
 from tests.constants import Constants
 from tests.declarers import CONSUMERS, LOGS, SUBJECTS, faststream_consumer, node_program, stripped
 from tests.fakes.engine import FakeEngine

@@ -11,10 +11,10 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
-from app.jetstream import streams
+from app.fleet.stream_guard import provisioning
 from app.main import Worker
 from app.settings import Settings
-from app.stream_guard import provisioning
+from app.storage.jetstream import streams
 from tests.integration.stream_guard.conftest import is_healthy, reported_problems
 from tests.waiting import eventually
 

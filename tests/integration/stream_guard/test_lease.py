@@ -17,11 +17,11 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 from structlog.testing import capture_logs
 
-from app.jetstream import lease
-from app.jetstream.lease import LeaseRecord
+from app.fleet.stream_guard import guard, provisioning
 from app.main import Worker
 from app.settings import Settings
-from app.stream_guard import guard, provisioning
+from app.storage.jetstream import lease
+from app.storage.jetstream.lease import LeaseRecord
 from tests.constants import Constants
 from tests.declarers import stripped
 from tests.fakes.engine import FakeEngine

@@ -13,8 +13,8 @@ from nats.js.errors import APIError
 from natscribe.schemas.live import MAX_FRAME_BYTES
 from structlog.testing import capture_logs
 
+from app.fleet.stream_guard.provisioning import provision
 from app.settings import Settings
-from app.stream_guard.provisioning import provision
 
 DAY = 24 * 3600
 

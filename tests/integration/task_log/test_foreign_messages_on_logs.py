@@ -7,7 +7,7 @@ from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 
 from app.main import Worker
-from app.task_log.record import Metadata
+from app.tasks.task_log.record import Metadata
 from tests.fakes.engine import FakeEngine
 from tests.fakes.messages import event
 from tests.integration.conftest import Publisher, queue_is_empty

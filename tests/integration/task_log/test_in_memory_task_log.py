@@ -10,11 +10,11 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 
-from app.errors import FencedError
+from app.fleet.stream_guard import provisioning
+from app.runtime.errors import FencedError
 from app.settings import Settings
-from app.stream_guard import provisioning
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, NoResult, Record
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Metadata, NoResult, Record
 from tests.fakes.engine import segment
 from tests.fakes.messages import event as event_of
 from tests.fakes.messages import transcript

@@ -13,12 +13,12 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from natscribe.schemas.transcription import TranscriptionResult
 
-from app.errors import FencedError
+from app.fleet.stream_guard import provisioning
+from app.runtime.errors import FencedError
 from app.settings import Settings
-from app.stream_guard import provisioning
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Record, TaskMessageId
-from app.task_log.results import ResultStore
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Metadata, Record, TaskMessageId
+from app.tasks.task_log.results import ResultStore
 from tests.fakes.messages import event, transcript
 from tests.publishers import publishers
 

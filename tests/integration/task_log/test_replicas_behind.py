@@ -18,8 +18,8 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.errors import PermanentError
 from app.main import Worker
+from app.runtime.errors import PermanentError
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty

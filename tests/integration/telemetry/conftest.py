@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from app.telemetry import logs
+from app.runtime.telemetry import logs
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from nats.js.api import RawStreamMsg
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 
-from app.errors import PermanentError, TransientError
 from app.main import Worker
+from app.runtime.errors import PermanentError, TransientError
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, queue_is_empty
 from tests.waiting import eventually

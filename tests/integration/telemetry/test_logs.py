@@ -12,7 +12,7 @@ from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import State
 from natscribe.settings import without_login
 
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from app.settings import VERSION, Settings
 from tests.fakes.engine import FakeEngine
 from tests.integration.conftest import Publisher, StartWorker, queue_is_empty

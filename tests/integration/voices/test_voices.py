@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 
 from app.main import Worker
 from app.settings import Settings
-from app.task_log.log import TaskLog
+from app.tasks.task_log.log import TaskLog
 from tests.constants import Constants
 from tests.fakes.engine import FakeEngine, live_diarization, voice_of
 from tests.integration.conftest import Publisher, StartWorker

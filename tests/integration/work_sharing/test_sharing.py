@@ -13,10 +13,10 @@ from natscribe.schemas.wire import Kind
 
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
+from app.engines.windows import Window, WindowReply, WindowRequest
 from app.settings import Settings
-from app.windows import Window, WindowReply, WindowRequest
-from app.work_sharing import idle_workers, sharing
-from app.work_sharing.sharing import engine_fingerprint, engine_hash
+from app.speech.window_sharing import idle_workers, sharing
+from app.speech.window_sharing.sharing import engine_fingerprint, engine_hash
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine
 from tests.integration.conftest import Publisher, StartWorker
 from tests.waiting import eventually

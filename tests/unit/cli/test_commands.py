@@ -14,8 +14,8 @@ import pytest
 from natscribe.client import Client, RequestFailedError
 from natscribe.schemas.transcription import Channels, TranscribeOptions
 
-from app.errors import RequestError
 from app.requests.task_lookup import find_task
+from app.runtime.errors import RequestError
 from tests.unit.cli.conftest import Run
 
 Requests = list[dict[str, object]]

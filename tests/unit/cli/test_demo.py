@@ -12,9 +12,9 @@ import pytest
 from natscribe.cli.exit_codes import INTERRUPTED
 from natscribe.client import ClientError
 
-from app.cli import demo
-from app.cli.recording import TWO_READERS
-from app.cli.service import HTTP_PORT
+from app.command import demo
+from app.command.recording import TWO_READERS
+from app.command.service import HTTP_PORT
 from tests.unit.messages import result_of, segment
 from tests.waiting import eventually
 

@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from app.cli.next_steps import next_steps, settings_for_clients
-from app.cli.recording import TWO_READERS
-from app.cli.service import LocalService
+from app.command.next_steps import next_steps, settings_for_clients
+from app.command.recording import TWO_READERS
+from app.command.service import LocalService
 
 NextSteps = Callable[[str], list[str]]
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from natscribe.client import ClientError
 
-from app.cli import commands, up
-from app.cli.page import PageOptions, WebPage, choose_page
-from app.cli.ports import choose_port
-from app.embedded import free_port
-from app.embedded.process import HOST
+from app.command import commands, up
+from app.command.embedded import free_port
+from app.command.embedded.process import HOST
+from app.command.page import PageOptions, WebPage, choose_page
+from app.command.ports import choose_port
 from app.settings import Settings
 
 
@@ -30,7 +30,7 @@ def test_the_page_and_its_nats_have_other_ports_than_the_service(
 ) -> None:
     # Given a default port of the page that no other program of this machine uses
     default = free_port()
-    monkeypatch.setattr("app.cli.page.PAGE_PORT", default)
+    monkeypatch.setattr("app.command.page.PAGE_PORT", default)
     # When the service or NATS has it, then the page, NATS and the service have different ports
     for port, service in ((None, default), (default, free_port())):
         page = choose_page(PageOptions(port), tmp_path, names_nats=False, http_port=service)
@@ -46,7 +46,7 @@ def test_a_restart_uses_the_same_ports_so_that_open_pages_continue(
 ) -> None:
     # Given a run for which the default port of the page was not free
     default, service = free_port(), free_port()
-    monkeypatch.setattr("app.cli.page.PAGE_PORT", default)
+    monkeypatch.setattr("app.command.page.PAGE_PORT", default)
 
     def choose(options: PageOptions | None = None) -> WebPage:
         page = choose_page(options or PageOptions(), tmp_path, names_nats=False, http_port=service)

@@ -15,11 +15,11 @@ from unittest.mock import AsyncMock, Mock, PropertyMock
 import pytest
 from natscribe.client import ClientError
 
-from app.cli import service as module
-from app.cli.page import PageOptions, choose_page
-from app.cli.service import LocalService, run_service, windows_per_worker
-from app.embedded import GuardedProcess, free_port
-from app.embedded.process import HOST
+from app.command import service as module
+from app.command.embedded import GuardedProcess, free_port
+from app.command.embedded.process import HOST
+from app.command.page import PageOptions, choose_page
+from app.command.service import LocalService, run_service, windows_per_worker
 from app.engines import cores
 from app.settings import MOST_WINDOWS, Settings
 from tests.tcp import served

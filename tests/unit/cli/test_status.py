@@ -12,8 +12,8 @@ from natscribe.schemas.request_errors import unknown_task, without_result
 from natscribe.schemas.transcription import Channels, TranscriptionTask
 from natscribe.schemas.wire import Kind, Priority
 
-from app.operations.expiry import EXPIRED
-from app.recordings.recording import REPLACED
+from app.fleet.expiry import EXPIRED
+from app.storage.recordings.recording import REPLACED
 from tests.unit.messages import NOON, task_status
 
 TASK = TranscriptionTask(

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from app.cli import up
-from app.cli.service import LocalService
-from app.embedded import EmbeddedError, free_port
+from app.command import up
+from app.command.embedded import EmbeddedError, free_port
+from app.command.service import LocalService
 from app.settings import Settings
 from tests.waiting import eventually
 

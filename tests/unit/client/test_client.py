@@ -43,7 +43,7 @@ from natscribe.schemas.wire import Lane, Priority
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from pydantic import SecretStr
 
-from app.embedded import free_port
+from app.command.embedded import free_port
 from app.settings import Settings
 from tests.constants import Constants
 from tests.tcp import served

@@ -16,7 +16,7 @@ from natscribe.jetstream import nats_py_compat
 from natscribe.jetstream.nats_py_compat import SafeConnection, close
 from natscribe.settings import Settings
 
-from app.jetstream.nats_py_compat import change_all_connections, send_pings_in_order
+from app.storage.jetstream.nats_py_compat import change_all_connections, send_pings_in_order
 from tests.tcp import served
 from tests.waiting import eventually
 

@@ -12,10 +12,10 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest
 from natscribe.schemas.wire import Kind, Lane, Priority
 
-from app.errors import RequestError
-from app.queue.stored_message import StoredMessage
+from app.runtime.errors import RequestError
 from app.settings import Settings
-from app.task_log.record import Record
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, UNREADABLE, Parts, provisioned

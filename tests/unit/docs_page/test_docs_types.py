@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.docs_page.contract import Node
-from app.docs_page.types import limits, type_of
+from app.document.docs_page.contract import Node
+from app.document.docs_page.types import limits, type_of
 
 STRING: Node = {"type": "string"}
 

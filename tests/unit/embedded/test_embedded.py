@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from app.cancellation import cancel_all
-from app.embedded import EmbeddedError, GuardedProcess, NatsServer, ValkeyServer, free_port, guard, is_free
-from app.embedded.process import PORTS
+from app.command.embedded import EmbeddedError, GuardedProcess, NatsServer, ValkeyServer, free_port, guard, is_free
+from app.command.embedded.process import PORTS
+from app.runtime.cancellation import cancel_all
 from tests.constants import Constants
 from tests.servers import Breakable
 from tests.waiting import eventually

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import guard
+from app.command.embedded import guard
 
 Run = Callable[..., int]
 

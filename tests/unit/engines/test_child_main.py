@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode
 from app.engines.messages import REPLY, Failed, Job, Load
 from app.engines.process.child_main import serve
 from app.engines.process.job_runner import Emit
-from app.errors import PermanentError, TransientError
+from app.runtime.errors import PermanentError, TransientError
 
 REFUSED = PermanentError(ErrorCode.AUDIO_UNREADABLE, "It is empty.")
 DAMAGED = PermanentError(ErrorCode.AUDIO_UNREADABLE, "It is damaged.")

@@ -28,7 +28,7 @@ from app.engines.messages import (
     WindowSearchDone,
 )
 from app.engines.process.child_process import EngineProcess
-from app.errors import PermanentError, TaskError, TransientError
+from app.runtime.errors import PermanentError, TaskError, TransientError
 from app.settings import Settings
 from tests.integration.engines.children import replies
 from tests.waiting import eventually

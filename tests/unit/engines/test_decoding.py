@@ -8,7 +8,7 @@ from natscribe.schemas.errors import ErrorCode
 from app.engines.audio.decoding import COMPARED_S, chunks_at, decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from tests.audio import (
     NO_LIMIT,
     add_frame,

@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.messages import Job, Load, Loaded, LoadVad, Reply, VadLoaded
 from app.engines.process.engine_processes import EngineProcesses
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from app.settings import Settings
 from tests.fakes.engine import MODEL
 

@@ -23,7 +23,7 @@ from app.engines.messages import (
 from app.engines.models import ModelCatalog
 from app.engines.process.job_runner import JobRunner
 from app.engines.speech_model import SpeechModel
-from app.errors import PermanentError, TaskError, TransientError
+from app.runtime.errors import PermanentError, TaskError, TransientError
 from tests.audio import silence, write
 from tests.unit.engines.setups import setup
 

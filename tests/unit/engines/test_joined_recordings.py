@@ -10,7 +10,7 @@ from app.engines.audio.crosstalk import Crosstalk
 from app.engines.audio.decoding import chunks_at, decode, probe
 from app.engines.audio.limits import Budget
 from app.engines.audio.mixing import SAMPLE_RATE
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from tests.audio import NO_LIMIT, load, strength, tone, write
 
 PART_S = 4

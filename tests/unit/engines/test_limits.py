@@ -10,7 +10,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.audio import limits
 from app.engines.audio.limits import Budget, Limit
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 MEGABYTE = 1024**2
 

@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Codec, LiveAudio
 
 from app.engines.audio.live_decoding import SampleDecoder
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 BITS = [1, 2, 3, 7, 640, 100_000]
 

@@ -16,7 +16,7 @@ from natscribe.schemas.live import Codec, LiveAudio
 from app.engines.audio import live_files
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.live_pipe import Pipe
-from app.errors import PermanentError, TransientError
+from app.runtime.errors import PermanentError, TransientError
 from tests.constants import Constants
 
 from .opus_files import RATE, hum, recorded

@@ -21,9 +21,9 @@ from app.engines.messages import (
     LiveSpeakerOptions,
     ProcessLiveAudio,
 )
-from app.errors import PermanentError, TaskError, TransientError
-from app.live.source import MAX_JOB_BYTES
-from app.windows import Window
+from app.engines.windows import Window
+from app.runtime.errors import PermanentError, TaskError, TransientError
+from app.speech.live.source import MAX_JOB_BYTES
 from tests.constants import Constants
 
 from .opus_files import recorded

@@ -17,7 +17,7 @@ from app.engines.models import FAMILIES, ModelCatalog
 from app.engines.speech_model import SpeechModel
 from app.engines.whisper import bundled
 from app.engines.whisper import family as whisper
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from tests.unit.engines.setups import setup
 
 ONNX_FILES = ("model.onnx", "vocab.txt", "config.json")

@@ -21,8 +21,8 @@ from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput, Text
 from app.engines.text.filters import filtered
 from app.engines.transcription import transcribe
-from app.errors import PermanentError
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
+from app.runtime.errors import PermanentError
 
 MODEL = Model(name="scripted", revision="1")
 UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the language 'xx': name another one.")

@@ -12,8 +12,8 @@ from natscribe.schemas.transcription import Segment, TranscribeOptions
 from app.engines import window_queue
 from app.engines.messages import Job, Loaded, Reply, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank, WindowQueue
-from app.errors import TransientError
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
+from app.runtime.errors import TransientError
 from tests.waiting import eventually
 
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")

@@ -20,7 +20,7 @@ from app.engines.messages import (
     WindowSearchAdvanced,
     WindowSearchDone,
 )
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 LIMIT = Limit(3600, "AUDIO_MAX_SECONDS")
 

@@ -16,7 +16,7 @@ from app.engines.audio.windows import (
     detect_windows,
     next_window,
 )
-from app.windows import MAX_WINDOW_S
+from app.engines.windows import MAX_WINDOW_S
 
 from .loudness import RATE, Samples, conversation, frames_missed, loudness, samples_of
 

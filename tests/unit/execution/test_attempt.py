@@ -13,14 +13,14 @@ from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import Interval, Segment
 from natscribe.schemas.wire import Kind
 
-from app.errors import FencedError
-from app.execution.attempt import TaskAttempt
-from app.execution.checkpoint import SPEAKERS_LOST
-from app.task_log.record import Metadata, NoResult, Record, TaskMessageId
-from app.task_log.results import ResultStore
-from app.telemetry.tracing import OFF, StageSpans
-from app.updates import Checkpoint, Embeddings, NewText, Progress, Result, SpeakerState
-from app.windows import WindowText
+from app.engines.windows import WindowText
+from app.runtime.errors import FencedError
+from app.runtime.telemetry.tracing import OFF, StageSpans
+from app.speech.updates import Checkpoint, Embeddings, NewText, Progress, Result, SpeakerState
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.execution.checkpoint import SPEAKERS_LOST
+from app.tasks.task_log.record import Metadata, NoResult, Record, TaskMessageId
+from app.tasks.task_log.results import ResultStore
 from tests.fakes.engine import segment
 from tests.fakes.messages import event, transcript
 from tests.fakes.task_log import InMemoryTaskLog

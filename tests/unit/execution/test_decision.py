@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from app.execution.decision import Append, Decision, Ending, LogState, Settle, decide
+from app.tasks.execution.decision import Append, Decision, Ending, LogState, Settle, decide
 
 ENDED_OTHERWISE = {Ending.COMPLETED, Ending.OBSOLETE}
 ALL = [

@@ -10,13 +10,13 @@ from natscribe.schemas.transcription import Interval, TranscriptionResult
 from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
-from app.errors import PermanentError, TransientError
-from app.execution.attempt import TaskAttempt
-from app.jetstream.slots import Slots
-from app.queue.granted_task import GrantedTask
-from app.redis_store.projection import RedisProjection
-from app.updates import NewText, Progress
-from app.windows import WindowText
+from app.engines.windows import WindowText
+from app.runtime.errors import PermanentError, TransientError
+from app.speech.updates import NewText, Progress
+from app.storage.jetstream.slots import Slots
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.projection.projection import RedisProjection
+from app.tasks.queue.granted_task import GrantedTask
 from tests.fakes.delivery import Handler, process
 from tests.fakes.engine import segment
 from tests.fakes.messages import transcript

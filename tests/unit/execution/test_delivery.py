@@ -17,18 +17,18 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, Stage, State
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
 
-from app.errors import PermanentError, TransientError
-from app.execution.attempt import TaskAttempt
-from app.execution.beginning import Beginning
-from app.execution.delivery import Delivery
-from app.execution.heartbeat import Heartbeat
-from app.execution.settlement import Settlement
-from app.execution.telemetry import Telemetry
-from app.jetstream.connection_monitor import ConnectionMonitor
-from app.task_log.record import Record
-from app.telemetry.metrics import Meter
-from app.telemetry.tracing import OFF
-from app.updates import Progress
+from app.runtime.errors import PermanentError, TransientError
+from app.runtime.telemetry.metrics import Meter
+from app.runtime.telemetry.tracing import OFF
+from app.speech.updates import Progress
+from app.storage.jetstream.connection_monitor import ConnectionMonitor
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.execution.beginning import Beginning
+from app.tasks.execution.delivery import Delivery
+from app.tasks.execution.heartbeat import Heartbeat
+from app.tasks.execution.settlement import Settlement
+from app.tasks.execution.telemetry import Telemetry
+from app.tasks.task_log.record import Record
 from handlers.task_middlewares import (
     AttemptMiddleware,
     DeliveryMiddleware,

@@ -10,11 +10,11 @@ from unittest.mock import AsyncMock
 import pytest
 from nats.aio.client import Client
 
-from app.errors import FencedError
-from app.execution.attempt import TaskAttempt
-from app.execution.delivery import Delivery
-from app.execution.heartbeat import Heartbeat
-from app.telemetry.metrics import Meter
+from app.runtime.errors import FencedError
+from app.runtime.telemetry.metrics import Meter
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.execution.delivery import Delivery
+from app.tasks.execution.heartbeat import Heartbeat
 from tests.fakes.delivery import SETTINGS, FakeMessage, delivery
 
 

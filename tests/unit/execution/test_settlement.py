@@ -9,12 +9,12 @@ import pytest
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.progress import State
 
-from app.errors import FencedError, MessageGoneError, PermanentError, TransientError
-from app.execution.attempt import TaskAttempt
-from app.execution.delivery import Delivery
-from app.execution.retries import delay_after
-from app.execution.settlement import Settlement
-from app.jetstream.records import UnreadableError
+from app.runtime.errors import FencedError, MessageGoneError, PermanentError, TransientError
+from app.storage.jetstream.records import UnreadableError
+from app.tasks.execution.attempt import TaskAttempt
+from app.tasks.execution.delivery import Delivery
+from app.tasks.execution.retries import delay_after
+from app.tasks.execution.settlement import Settlement
 from tests.fakes.delivery import FakeLetters, FakeMessage, delivery
 from tests.fakes.messages import event as progress
 

@@ -9,10 +9,10 @@ from natscribe.schemas.live import SameSpeaker, SpeakerChanges
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane
 
-from app.errors import FencedError
-from app.execution.speaker_log import SpeakerLog
-from app.task_log.record import Record
-from app.updates import Checkpoint
+from app.runtime.errors import FencedError
+from app.speech.updates import Checkpoint
+from app.tasks.execution.speaker_log import SpeakerLog
+from app.tasks.task_log.record import Record
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 

@@ -8,10 +8,10 @@ import pytest
 from nats.errors import Error
 from structlog.testing import capture_logs
 
-from app.errors import describe
-from app.jetstream.connection import StartError, stop_on_refusal
-from app.jetstream.connection_monitor import ConnectionMonitor
+from app.runtime.errors import describe
 from app.settings import Settings
+from app.storage.jetstream.connection import StartError, stop_on_refusal
+from app.storage.jetstream.connection_monitor import ConnectionMonitor
 
 REFUSED = 'nats: permissions violation for publish to "$js.api.stream.create.transcription_tasks"'
 

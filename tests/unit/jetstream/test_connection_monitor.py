@@ -11,7 +11,7 @@ from nats.errors import SlowConsumerError, UnexpectedEOF
 from natscribe.schemas.errors import ErrorCode, ErrorReply
 from structlog.testing import capture_logs
 
-from app.jetstream.connection_monitor import ConnectionMonitor
+from app.storage.jetstream.connection_monitor import ConnectionMonitor
 from tests.fakes.nats import InMemoryNats
 from tests.publishers import broker_on
 

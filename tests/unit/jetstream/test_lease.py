@@ -12,9 +12,9 @@ from natscribe.schemas.task_queues import UserLoad
 from natscribe.schemas.workers import Problem
 from structlog.testing import capture_logs
 
-from app.cancellation import cancel_all
-from app.jetstream import lease
-from app.jetstream.lease import Lease, LeaseLostError, QueueReport, Report
+from app.runtime.cancellation import cancel_all
+from app.storage.jetstream import lease
+from app.storage.jetstream.lease import Lease, LeaseLostError, QueueReport, Report
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.waiting import eventually

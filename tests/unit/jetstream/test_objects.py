@@ -20,14 +20,14 @@ from natscribe.schemas.requests import ResultFormat, ResultRequest
 from natscribe.schemas.transcription import TranscriptionResult
 from structlog.testing import capture_logs
 
-from app.errors import FencedError, PermanentError, RequestError, TransientError
-from app.jetstream import objects
-from app.recordings.recording import RecordingStore
-from app.recordings.stores import make_recording_store
 from app.requests.result_writer import ResultWriter
+from app.runtime.errors import FencedError, PermanentError, RequestError, TransientError
 from app.settings import Settings
-from app.task_log.record import Record, TaskMessageId
-from app.task_log.results import ResultStore
+from app.storage.jetstream import objects
+from app.storage.recordings.recording import RecordingStore
+from app.storage.recordings.stores import make_recording_store
+from app.tasks.task_log.record import Record, TaskMessageId
+from app.tasks.task_log.results import ResultStore
 from tests.constants import Constants
 from tests.fakes import messages
 from tests.fakes.engine import segment

@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
-from app.jetstream.pull_inbox import PullInbox
+from app.storage.jetstream.pull_inbox import PullInbox
 from tests.constants import Constants
 from tests.waiting import eventually
 

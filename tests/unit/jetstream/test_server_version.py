@@ -8,8 +8,8 @@ from nats.aio.client import Client, ServerVersion
 from natscribe.jetstream.server_version import durability_problem
 from structlog.testing import capture_logs
 
-from app.jetstream.connection import connect
 from app.settings import Settings
+from app.storage.jetstream.connection import connect
 
 
 @pytest.mark.parametrize("version", ["2.12.10", "2.14.2", "2.15.0"])

@@ -8,10 +8,10 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError, BadRequestError
 from natscribe.schemas.progress import State, next_event
 
-from app.errors import FencedError, TransientError
-from app.jetstream.stream_log import StreamLog
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata, Record
+from app.runtime.errors import FencedError, TransientError
+from app.storage.jetstream.stream_log import StreamLog
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Metadata, Record
 from tests.constants import Constants
 from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats

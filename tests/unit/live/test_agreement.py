@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from app.live.agreement import LocalAgreement
+from app.speech.live.agreement import LocalAgreement
 
 
 def passes(*texts: str) -> list[tuple[str, str]]:

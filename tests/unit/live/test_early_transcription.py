@@ -8,9 +8,9 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.transcription import TranscribeOptions
 
 from app.engines.window_queue import Rank, WindowQueue
-from app.errors import TransientError
-from app.live.early_transcription import EarlyTranscription
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
+from app.runtime.errors import TransientError
+from app.speech.live.early_transcription import EarlyTranscription
 
 OPTIONS = TranscribeOptions()
 

@@ -3,7 +3,7 @@
 import pytest
 from natscribe.schemas.live import Codec, LiveAudio
 
-from app.live.frame_offsets import FrameOffset, FrameOffsets
+from app.speech.live.frame_offsets import FrameOffset, FrameOffsets
 
 PCM, MULAW = LiveAudio(sample_rate=8000), LiveAudio(codec=Codec.MULAW, sample_rate=8000)
 OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=48_000)

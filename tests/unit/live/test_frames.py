@@ -11,9 +11,9 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveAudio, LiveTask
 
-from app.errors import PermanentError
-from app.live.frame_offsets import FrameOffset
-from app.live.frames import MAX_FRAMES_PER_PAGE, FrameReader, JoinedFrames
+from app.runtime.errors import PermanentError
+from app.speech.live.frame_offsets import FrameOffset
+from app.speech.live.frames import MAX_FRAMES_PER_PAGE, FrameReader, JoinedFrames
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, provisioned

@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from app.telemetry.live_metrics import LiveMetrics
+from app.runtime.telemetry.live_metrics import LiveMetrics
 
 LAG = "natscribe_live_lag_seconds"
 

@@ -13,10 +13,10 @@ from natscribe.schemas.voices import SpeakerVoice
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import LiveDiarization, RecordingEmbeddings, SpeakerEmbedding
-from app.errors import TransientError
-from app.live.names import MIN_SPEECH_S, LiveNames
-from app.live.source import LiveSource
-from app.voices.identification import NOBODY, Identification, IdentificationOutcome
+from app.runtime.errors import TransientError
+from app.speech.live.names import MIN_SPEECH_S, LiveNames
+from app.speech.live.source import LiveSource
+from app.speech.voices.identification import NOBODY, Identification, IdentificationOutcome
 from tests.fakes.engine import live_diarization
 from tests.waiting import eventually
 

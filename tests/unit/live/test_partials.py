@@ -11,12 +11,12 @@ from natscribe.schemas.live import LiveAudio, LiveTask, Partial
 from natscribe.schemas.transcription import Segment, Word
 from prometheus_client import CollectorRegistry
 
-from app.cancellation import cancel_all
 from app.engines.window_queue import WindowQueue
-from app.live.partials import PartialPublisher
-from app.live.source import LiveSource
-from app.telemetry.live_metrics import LiveMetrics
-from app.windows import Window, WindowText
+from app.engines.windows import Window, WindowText
+from app.runtime.cancellation import cancel_all
+from app.runtime.telemetry.live_metrics import LiveMetrics
+from app.speech.live.partials import PartialPublisher
+from app.speech.live.source import LiveSource
 
 TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(channels=2))
 

@@ -25,12 +25,12 @@ from app.engines.messages import (
     ProcessLiveAudio,
     StageAdvanced,
 )
-from app.errors import TransientError
-from app.live.frame_offsets import FrameOffset
-from app.live.frames import FrameReader, JoinedFrames
-from app.live.source import LiveSource
-from app.updates import Checkpoint
-from app.windows import Window
+from app.engines.windows import Window
+from app.runtime.errors import TransientError
+from app.speech.live.frame_offsets import FrameOffset
+from app.speech.live.frames import FrameReader, JoinedFrames
+from app.speech.live.source import LiveSource
+from app.speech.updates import Checkpoint
 from tests.unit.engines.opus_files import RATE, hum, recorded
 
 OPUS = LiveAudio(codec=Codec.OPUS, sample_rate=RATE)

@@ -10,9 +10,9 @@ from natscribe.schemas.voices import SpeakerVoice
 from prometheus_client import CollectorRegistry
 
 from app.engines.messages import LiveDiarization
-from app.live.speakers import SpeakerHistory, attribute_known, default_speaker, labels_in, next_number
-from app.telemetry.live_metrics import LiveMetrics
-from app.updates import Checkpoint
+from app.runtime.telemetry.live_metrics import LiveMetrics
+from app.speech.live.speakers import SpeakerHistory, attribute_known, default_speaker, labels_in, next_number
+from app.speech.updates import Checkpoint
 from tests.fakes.engine import live_diarization
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"

@@ -14,13 +14,13 @@ from natscribe.schemas.voices import SpeakerVoice
 from structlog.testing import capture_logs
 
 from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
-from app.errors import FencedError, PermanentError
-from app.live.audio_recording import STORE_ATTEMPTS, check_store
-from app.live.transcriber import SILENT_S
+from app.engines.windows import Window, WindowText
+from app.runtime.errors import FencedError, PermanentError
 from app.settings import Settings
-from app.updates import Checkpoint, NewText, Progress, Result, TaskUpdate
-from app.voices.identification import Identification, IdentificationOutcome
-from app.windows import Window, WindowText
+from app.speech.live.audio_recording import STORE_ATTEMPTS, check_store
+from app.speech.live.transcriber import SILENT_S
+from app.speech.updates import Checkpoint, NewText, Progress, Result, TaskUpdate
+from app.speech.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
 from tests.fakes.engine import SAMPLES, FakeEngine, live_diarization, segment

@@ -66,7 +66,7 @@ def test_what_is_a_text_a_type_or_no_small_number_stays(source: str) -> None:
 
 def test_a_mutated_file_can_be_parsed_and_differs_in_one_line() -> None:
     # Given a file of the service
-    source = (ROOT / "app/queue/queue_reader.py").read_text(encoding="utf-8")
+    source = (ROOT / "app/tasks/queue/queue_reader.py").read_text(encoding="utf-8")
     program = ast.unparse(ast.parse(source)).splitlines()
     for mutation in mutations(source):
         # When one node is changed, then one line of the program differs
@@ -85,11 +85,11 @@ def test_a_change_names_its_line_and_that_of_its_statement() -> None:
 
 def test_a_seed_chooses_the_same_changes_again() -> None:
     # Given all changes of a package
-    possible = trials.mutants_of(ROOT, ["app/queue"])
+    possible = trials.mutants_of(ROOT, ["app/tasks/queue"])
     # When some are chosen by a seed
     chosen = trials.chosen(possible, 30, seed=7)
     # Then the same seed chooses the same of them, and another seed others
-    assert trials.chosen(trials.mutants_of(ROOT, ["app/queue"]), 30, seed=7) == chosen
+    assert trials.chosen(trials.mutants_of(ROOT, ["app/tasks/queue"]), 30, seed=7) == chosen
     assert trials.chosen(possible, 30, seed=8) != chosen
     # And no more are chosen than there are
     assert len(trials.chosen(possible[:5], 30, seed=7)) == 5

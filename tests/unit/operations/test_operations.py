@@ -16,12 +16,12 @@ from natscribe.schemas.wire import Lane, Priority
 from structlog.testing import capture_logs
 
 from app import container
-from app.jetstream.lease import Duties, Lease
+from app.fleet import health, memory
+from app.fleet.stream_guard.guard import StreamGuard
 from app.main import Worker
-from app.operations import health, memory
-from app.queue.task_slots import TaskSlots
-from app.redis_store.projection import RedisProjection
-from app.stream_guard.guard import StreamGuard
+from app.storage.jetstream.lease import Duties, Lease
+from app.tasks.projection.projection import RedisProjection
+from app.tasks.queue.task_slots import TaskSlots
 from tests.asgi import request
 from tests.fakes.engine import FakeEngine
 from tests.fakes.nats import InMemoryNats

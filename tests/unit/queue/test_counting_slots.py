@@ -2,8 +2,8 @@
 
 import asyncio
 
-from app.jetstream.slots import Slots
-from app.queue.free_slots import FreeSlots
+from app.storage.jetstream.slots import Slots
+from app.tasks.queue.free_slots import FreeSlots
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts

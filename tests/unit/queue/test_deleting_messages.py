@@ -6,7 +6,7 @@ import pytest
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.lease import QueueReport
+from app.storage.jetstream.lease import QueueReport
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 

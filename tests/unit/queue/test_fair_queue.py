@@ -12,10 +12,10 @@ from itertools import count
 import pytest
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.slots import Slots
-from app.queue.fair_queue import DEFAULT_S, FairQueue, QueuedTask, Quota
-from app.queue.user_loads import jain_index
-from app.queue.user_queues import User
+from app.storage.jetstream.slots import Slots
+from app.tasks.queue.fair_queue import DEFAULT_S, FairQueue, QueuedTask, Quota
+from app.tasks.queue.user_loads import jain_index
+from app.tasks.queue.user_queues import User
 
 HIGH, NORMAL, LOW = Priority
 MINUTE = 60.0

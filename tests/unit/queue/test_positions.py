@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from natscribe.schemas.wire import Priority
 
-from app.queue.priority_order import PATIENCE, PriorityOrder, served_before
+from app.tasks.queue.priority_order import PATIENCE, PriorityOrder, served_before
 
 HIGH, NORMAL, LOW = Priority
 

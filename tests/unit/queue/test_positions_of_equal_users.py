@@ -3,8 +3,8 @@
 import pytest
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.slots import Slots
-from app.queue.fair_queue import FairQueue, QueuedTask
+from app.storage.jetstream.slots import Slots
+from app.tasks.queue.fair_queue import FairQueue, QueuedTask
 
 
 def queued(user: str, sequence: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> QueuedTask:

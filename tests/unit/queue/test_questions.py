@@ -6,10 +6,10 @@ import pytest
 from natscribe.schemas import subjects
 from natscribe.schemas.wire import Lane, Priority
 
-from app.queue import scheduler
-from app.queue.fair_queue import DEFAULT_S, QueuedTask
-from app.queue.grants import Grant
-from app.queue.positions import QUESTION, REPLY, Before
+from app.tasks.queue import scheduler
+from app.tasks.queue.fair_queue import DEFAULT_S, QueuedTask
+from app.tasks.queue.grants import Grant
+from app.tasks.queue.positions import QUESTION, REPLY, Before
 from tests.fakes.parts import Parts
 
 NORMAL = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)

@@ -11,10 +11,10 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane, Priority
 
-from app.errors import RequestError
-from app.queue.positions import Position
-from app.queue.queue_reader import TaskQueue
-from app.queue.stored_message import LONGEST_RECORDING_S, StoredMessage
+from app.runtime.errors import RequestError
+from app.tasks.queue.positions import Position
+from app.tasks.queue.queue_reader import TaskQueue
+from app.tasks.queue.stored_message import LONGEST_RECORDING_S, StoredMessage
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
 

@@ -3,8 +3,8 @@
 import pytest
 from structlog.testing import capture_logs
 
-from app.queue.fair_queue import Quota
-from app.queue.quotas import Quotas
+from app.tasks.queue.fair_queue import Quota
+from app.tasks.queue.quotas import Quotas
 from tests.fakes.nats import InMemoryNats
 
 DEFAULT = Quota(max_running=5, max_waiting=7)

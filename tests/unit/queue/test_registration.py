@@ -13,13 +13,13 @@ from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import TranscriptionTask
 
-from app.cancellation import cancel_all
-from app.errors import MessageGoneError, ObsoleteMessageError, TransientError
-from app.queue.positions import Position, Positions
-from app.queue.registration import Announcement, Registration
-from app.queue.stored_message import StoredMessage
-from app.queue.task_messages import TaskMessages
-from app.task_log.record import Metadata, Record
+from app.runtime.cancellation import cancel_all
+from app.runtime.errors import MessageGoneError, ObsoleteMessageError, TransientError
+from app.tasks.queue.positions import Position, Positions
+from app.tasks.queue.registration import Announcement, Registration
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.queue.task_messages import TaskMessages
+from app.tasks.task_log.record import Metadata, Record
 from tests.constants import Constants
 from tests.fakes.task_log import InMemoryTaskLog
 from tests.waiting import eventually

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from app.queue.scheduled_tasks import ScheduledTasks
+from app.tasks.queue.scheduled_tasks import ScheduledTasks
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 

@@ -13,15 +13,15 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.wire import Lane, Priority
 
-from app.cancellation import cancel_all
-from app.jetstream.pull_inbox import PullInbox
-from app.jetstream.slots import Slots
-from app.queue.fair_queue import FairQueue, QueuedTask, Quota
-from app.queue.grants import Grant
-from app.queue.positions import QUESTION, REPLY
-from app.queue.quotas import exceeded
-from app.queue.scheduler import Scheduler
-from app.queue.stored_message import StoredMessage
+from app.runtime.cancellation import cancel_all
+from app.storage.jetstream.pull_inbox import PullInbox
+from app.storage.jetstream.slots import Slots
+from app.tasks.queue.fair_queue import FairQueue, QueuedTask, Quota
+from app.tasks.queue.grants import Grant
+from app.tasks.queue.positions import QUESTION, REPLY
+from app.tasks.queue.quotas import exceeded
+from app.tasks.queue.scheduler import Scheduler
+from app.tasks.queue.stored_message import StoredMessage
 from tests.constants import Constants
 from tests.consumers import make_scheduler
 from tests.fakes.jetstream import Stream

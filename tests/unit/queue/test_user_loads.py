@@ -6,10 +6,10 @@ import pytest
 from natscribe.schemas.task_queues import MAX_LISTED_USERS
 from natscribe.schemas.wire import Lane, Priority
 
-from app.jetstream.slots import Slots
-from app.queue.fair_queue import FairQueue, QueuedTask, Quota
-from app.queue.user_loads import WINDOW_S, UserLoads, jain_index
-from app.queue.user_queues import User
+from app.storage.jetstream.slots import Slots
+from app.tasks.queue.fair_queue import FairQueue, QueuedTask, Quota
+from app.tasks.queue.user_loads import WINDOW_S, UserLoads, jain_index
+from app.tasks.queue.user_queues import User
 
 
 def add(queue: FairQueue, user: User, count: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> None:

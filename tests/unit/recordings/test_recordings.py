@@ -11,10 +11,10 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
-from app.errors import PermanentError, TransientError
-from app.recordings.folder import Folder
-from app.recordings.recording import check_size, is_valid_name, not_found, save
-from app.temporary import is_disk_full, remove_stale_files, report_full_disk, temporary_file
+from app.runtime.errors import PermanentError, TransientError
+from app.runtime.temporary import is_disk_full, remove_stale_files, report_full_disk, temporary_file
+from app.storage.recordings.folder import Folder
+from app.storage.recordings.recording import check_size, is_valid_name, not_found, save
 
 
 @pytest.fixture

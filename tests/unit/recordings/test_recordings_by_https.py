@@ -10,8 +10,8 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from structlog.testing import capture_logs
 
-from app.errors import PermanentError, TaskError, TransientError
-from app.recordings.https import Https
+from app.runtime.errors import PermanentError, TaskError, TransientError
+from app.storage.recordings.https import Https
 from tests.constants import Constants
 from tests.faults import served_with
 from tests.tcp import served

@@ -7,10 +7,10 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from obstore.exceptions import GenericError, PermissionDeniedError
 
-from app.errors import PermanentError, TransientError
-from app.recordings import s3
-from app.recordings.s3 import S3
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
+from app.storage.recordings import s3
+from app.storage.recordings.s3 import S3
 from tests.constants import Constants
 
 EMPTY = GenericError("Server returned non-2xx status code: 416 Requested Range Not Satisfiable")

@@ -7,7 +7,7 @@ import pytest
 from natscribe.schemas.wire import Model
 from redis.asyncio import Redis
 
-from app.redis_store.cache import PUT, Cache
+from app.storage.redis.cache import PUT, Cache
 from tests.constants import Constants
 
 AUDIO, KEY = "a" * 64, "transcription base"

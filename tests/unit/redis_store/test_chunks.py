@@ -6,8 +6,8 @@ import pytest
 from redis.asyncio import Redis
 
 from app.engines.messages import ChunkAnalysed
-from app.redis_store.chunks import ChunkStore
-from app.redis_store.keys import chunks
+from app.storage.redis.chunks import ChunkStore
+from app.storage.redis.keys import chunks
 
 
 class FakeRedis:

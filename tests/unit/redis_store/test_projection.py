@@ -9,9 +9,9 @@ from natscribe.schemas.progress import State
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from app.errors import TransientError
-from app.redis_store import keys
-from app.redis_store.projection import KEEP_PROGRESS_S, KEEP_S, ProjectedEvent, RedisProjection
+from app.runtime.errors import TransientError
+from app.storage.redis import keys
+from app.tasks.projection.projection import KEEP_PROGRESS_S, KEEP_S, ProjectedEvent, RedisProjection
 from tests.fakes.parts import Parts
 
 DAY = 24 * 3600

@@ -19,14 +19,14 @@ from natscribe.schemas.wire import Model
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
-from app.cancellation import cancel_all
-from app.errors import TransientError
-from app.jetstream.pull_inbox import PullInbox
-from app.redis_store import projection_feed
-from app.redis_store.projection import ProjectedEvent, ProjectedResult, RedisProjection
-from app.redis_store.projection_feed import MAX_EVENTS_PER_BATCH, MAX_RESULTS_PER_BATCH
+from app.runtime.cancellation import cancel_all
+from app.runtime.errors import TransientError
 from app.settings import Settings
-from app.task_log.record import Metadata
+from app.storage.jetstream.pull_inbox import PullInbox
+from app.tasks.projection import projection_feed
+from app.tasks.projection.projection import ProjectedEvent, ProjectedResult, RedisProjection
+from app.tasks.projection.projection_feed import MAX_EVENTS_PER_BATCH, MAX_RESULTS_PER_BATCH
+from app.tasks.task_log.record import Metadata
 from tests.fakes import messages
 from tests.waiting import DEADLINE, eventually, patiently
 

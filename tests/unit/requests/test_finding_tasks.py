@@ -13,13 +13,13 @@ from natscribe.schemas.requests import ResultFormat, ResultRequest
 from natscribe.schemas.subjects import ALL_TASKS
 from structlog.testing import capture_logs
 
-from app.errors import RequestError
-from app.queue.fair_queue import Quota
-from app.queue.index import QueueIndex
-from app.queue.quotas import exceeded
-from app.queue.stored_message import StoredMessage
 from app.requests.task_lookup import find_task
-from app.task_log.record import Record
+from app.runtime.errors import RequestError
+from app.tasks.queue.fair_queue import Quota
+from app.tasks.queue.index import QueueIndex
+from app.tasks.queue.quotas import exceeded
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, UNREADABLE, Parts

@@ -9,10 +9,10 @@ from unittest.mock import AsyncMock
 import pytest
 from natscribe.schemas.progress import State
 
-from app.queue.positions import Position, Positions
-from app.queue.stored_message import StoredMessage
 from app.requests.task_requests import TaskRequests
-from app.task_log.record import Metadata, Record
+from app.tasks.queue.positions import Position, Positions
+from app.tasks.queue.stored_message import StoredMessage
+from app.tasks.task_log.record import Metadata, Record
 from tests.fakes.messages import event
 from tests.fakes.task_log import InMemoryTaskLog
 

@@ -14,10 +14,10 @@ from natscribe.schemas.transcription import TranscriptionTask
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from app.errors import RequestError, TransientError
-from app.redis_store.task_lists import MAX_EXPIRED_PER_CALL, remove_expired
 from app.requests.task_list import BESIDE_TASKS_BYTES, TaskList
-from app.task_log.record import Metadata, Record
+from app.runtime.errors import RequestError, TransientError
+from app.tasks.projection.task_lists import MAX_EXPIRED_PER_CALL, remove_expired
+from app.tasks.task_log.record import Metadata, Record
 from tests.fakes.messages import event
 
 Row = tuple[bytes, bytes | None]

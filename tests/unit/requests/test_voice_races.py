@@ -12,8 +12,8 @@ import pytest
 from natscribe.schemas.requests import UserRequest
 from natscribe.schemas.voices import EnrollRequest, ForgetRequest, RenameRequest
 
-from app.errors import RequestError
-from app.retention.reminders import make_reminder
+from app.runtime.errors import RequestError
+from app.tasks.retention.reminders import make_reminder
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts, provisioned
 from tests.unit.requests.test_voice_requests import CONSENT, completed

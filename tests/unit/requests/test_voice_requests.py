@@ -25,13 +25,13 @@ from natscribe.schemas.wire import Model
 
 from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
-from app.errors import RequestError
-from app.jetstream.records import UnreadableError
-from app.jetstream.stream_log import WRONG_LAST_SEQUENCE
-from app.jetstream.tokens import token
 from app.requests.voice_requests import TRIES
-from app.task_log.record import Record
-from app.voices.store import StoredReference, StoredVoice
+from app.runtime.errors import RequestError
+from app.speech.voices.store import StoredReference, StoredVoice
+from app.storage.jetstream.records import UnreadableError
+from app.storage.jetstream.stream_log import WRONG_LAST_SEQUENCE
+from app.storage.jetstream.tokens import token
+from app.tasks.task_log.record import Record
 from tests.fakes.engine import voice_of
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts

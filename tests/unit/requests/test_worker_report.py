@@ -8,8 +8,8 @@ from unittest.mock import AsyncMock, MagicMock
 
 import pytest
 
-from app.recordings.recording import Recording, RecordingStore
 from app.requests.worker_report import WorkerReport
+from app.storage.recordings.recording import Recording, RecordingStore
 from tests.constants import Constants
 
 OTHERS: Any = {"offered": set, "idle": lambda: True}

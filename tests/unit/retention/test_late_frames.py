@@ -11,9 +11,9 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
 from natscribe.schemas.wire import Lane
 
-from app.live.frames import erase as erase_frames
-from app.queue.index import QueueIndex
-from app.retention.late_frames import LateFrames
+from app.speech.live.frames import erase as erase_frames
+from app.tasks.queue.index import QueueIndex
+from app.tasks.retention.late_frames import LateFrames
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from natscribe.schemas.diarization import DiarizationTask
 
-from app.retention.reminders import make_reminder
-from app.task_log.record import Metadata
+from app.tasks.retention.reminders import make_reminder
+from app.tasks.task_log.record import Metadata
 
 ENDED = datetime(2026, 11, 26, tzinfo=UTC)
 DAY = 24 * 3600

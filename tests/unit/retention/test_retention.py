@@ -12,15 +12,15 @@ from natscribe.schemas.progress import State
 from natscribe.schemas.requests import UserRequest
 from natscribe.schemas.wire import Priority
 
-from app.cancellation import cancel_all
-from app.errors import RequestError, TransientError
-from app.jetstream.records import UnreadableError
-from app.queue.index import QueueIndex
-from app.retention import reminders as reminders_module
-from app.retention.erasure import Erasure
-from app.retention.reminders import Reminder
-from app.retention.schedule import Schedule, audio_file_id, recordings_in_use
-from app.task_log.record import Record
+from app.runtime.cancellation import cancel_all
+from app.runtime.errors import RequestError, TransientError
+from app.storage.jetstream.records import UnreadableError
+from app.tasks.queue.index import QueueIndex
+from app.tasks.retention import reminders as reminders_module
+from app.tasks.retention.erasure import Erasure
+from app.tasks.retention.reminders import Reminder
+from app.tasks.retention.schedule import Schedule, audio_file_id, recordings_in_use
+from app.tasks.task_log.record import Record
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, UNREADABLE, Parts

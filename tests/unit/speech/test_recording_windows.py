@@ -21,9 +21,9 @@ from app.engines.messages import (
     WindowSearchAdvanced,
     WindowSearchDone,
 )
-from app.errors import TransientError
+from app.engines.windows import Window
+from app.runtime.errors import TransientError
 from app.speech.recording_windows import RecordingWindows
-from app.windows import Window
 
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 RECORDING = Path("meeting.flac")

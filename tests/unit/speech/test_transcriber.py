@@ -20,7 +20,6 @@ from natscribe.schemas.transcription import (
     TranscriptionTask,
 )
 
-from app.cancellation import cancel_all
 from app.engines.cores import Cores
 from app.engines.messages import (
     DiarizationDone,
@@ -32,15 +31,16 @@ from app.engines.messages import (
     Transcribe,
 )
 from app.engines.window_queue import WindowQueue
-from app.errors import PermanentError, TransientError
-from app.recordings.recording import Recording, RecordingStore
-from app.redis_store.cache import Cache
+from app.runtime.cancellation import cancel_all
+from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.transcriber import Transcriber
 from app.speech.transcript_cache import TranscriptCache
-from app.updates import Append, Checkpoint, Embeddings, NewText, Progress, Result, TaskUpdate, processed
-from app.voices.identification import Identification
+from app.speech.updates import Append, Checkpoint, Embeddings, NewText, Progress, Result, TaskUpdate, processed
+from app.speech.voices.identification import Identification
+from app.storage.recordings.recording import Recording, RecordingStore
+from app.storage.redis.cache import Cache
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, segment
 from tests.waiting import eventually

@@ -9,9 +9,9 @@ from natscribe.schemas.transcription import Segment, TranscriptionTask
 from natscribe.schemas.wire import Model
 
 from app.engines.messages import DiarizationDone
+from app.engines.windows import WindowText
 from app.speech.diarizer import BackgroundDiarization
 from app.speech.transcript import TaskTranscript
-from app.windows import WindowText
 
 ANN, BOB, CYD = "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"
 LIVE = LiveTask(task_id="t", user_id=7, audio=LiveAudio(channels=2), diarize=True)

@@ -26,16 +26,16 @@ from app.engines.messages import (
     WindowsTranscribed,
 )
 from app.engines.window_queue import Rank
-from app.errors import FencedError, PermanentError
-from app.recordings.recording import Recording, read_stamp
-from app.redis_store.cache import Cache
+from app.engines.windows import Window, WindowText
+from app.runtime.errors import FencedError, PermanentError
 from app.speech.diarizer import BackgroundDiarization
 from app.speech.transcript import TaskTranscript
 from app.speech.transcript_cache import CachedTranscript, TranscriptCache
 from app.speech.transcription import Transcription
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
-from app.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
-from app.windows import Window, WindowText
+from app.speech.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
+from app.storage.recordings.recording import Recording, read_stamp
+from app.storage.redis.cache import Cache
 from tests.fakes.cache import MemoryCache
 from tests.fakes.engine import MODEL, FakeEngine, number_of, segment
 

@@ -11,15 +11,15 @@ from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions
 
-from app.cancellation import despite_cancellation
 from app.engines.engine import Engine
 from app.engines.messages import Job, Reply, StageAdvanced, Transcribe, WindowsTranscribed
 from app.engines.window_queue import Rank, WindowQueue
-from app.errors import PermanentError, TransientError
+from app.engines.windows import Window, WindowText
+from app.runtime.cancellation import despite_cancellation
+from app.runtime.errors import PermanentError, TransientError
 from app.speech import transcription_run as run_module
 from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, TranscriptionRun, append_or_merge
-from app.windows import Window, WindowText
-from app.work_sharing.idle_workers import IdleWorkerLostError
+from app.speech.window_sharing.idle_workers import IdleWorkerLostError
 
 WITHIN = 10  # seconds
 MANY_STEPS = 2000  # of the event loop: more than all that can continue does

@@ -4,9 +4,9 @@ import pytest
 from nats.js.api import DiscardPolicy, Placement, RetentionPolicy, StreamConsumerLimits, SubjectTransform
 from natscribe.jetstream.streams import STORED_TASK_TTL_S, TASK_TTL_S, task_subjects
 
-from app.jetstream.slots import Slots
+from app.fleet.stream_guard.resources import Difference, all_resources
 from app.settings import LEAST_LIVE_TTL_S
-from app.stream_guard.resources import Difference, all_resources
+from app.storage.jetstream.slots import Slots
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS
 

@@ -13,25 +13,25 @@ from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnav
 from natscribe.schemas.workers import Problem
 from structlog.testing import capture_logs
 
-from app.cancellation import cancel_all
-from app.jetstream import lease
-from app.jetstream.connection import StartError, TooFewServersError, retry_until_available
-from app.jetstream.lease import Lease
-from app.jetstream.slots import Slots
-from app.jetstream.streams import stream_configs
-from app.redis_store.projection import RedisProjection
-from app.settings import Settings
-from app.stream_guard.guard import CREATED_WITHIN_S, changed_resource
-from app.stream_guard.provisioning import (
+from app.fleet.stream_guard.guard import CREATED_WITHIN_S, changed_resource
+from app.fleet.stream_guard.provisioning import (
     StreamError,
     inspect_streams,
     is_refusal,
     provision,
     recreate_projection_consumers,
 )
-from app.stream_guard.strays import append_strays
-from app.task_log.log import TaskLog
-from app.task_log.record import Metadata
+from app.fleet.stream_guard.strays import append_strays
+from app.runtime.cancellation import cancel_all
+from app.settings import Settings
+from app.storage.jetstream import lease
+from app.storage.jetstream.connection import StartError, TooFewServersError, retry_until_available
+from app.storage.jetstream.lease import Lease
+from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.streams import stream_configs
+from app.tasks.projection.projection import RedisProjection
+from app.tasks.task_log.log import TaskLog
+from app.tasks.task_log.record import Metadata
 from tests.constants import Constants
 from tests.fakes.messages import event
 from tests.fakes.nats import InMemoryNats

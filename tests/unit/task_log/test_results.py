@@ -10,9 +10,9 @@ from natscribe.schemas import headers as names
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import TranscriptionResult
 
-from app.jetstream.records import UnreadableError
-from app.task_log.record import Metadata, Record
-from app.task_log.results import SEGMENTS_PER_STEP, ResultStore
+from app.storage.jetstream.records import UnreadableError
+from app.tasks.task_log.record import Metadata, Record
+from app.tasks.task_log.results import SEGMENTS_PER_STEP, ResultStore
 from tests.fakes.engine import segment
 from tests.fakes.messages import event, transcript
 from tests.fakes.nats import InMemoryNats

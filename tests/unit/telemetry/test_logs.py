@@ -10,8 +10,16 @@ from collections.abc import Callable, Iterator
 import pytest
 import structlog
 
+from app.runtime.telemetry.logs import (
+    BROKER,
+    SERVER,
+    WARNINGS_REMEMBERED,
+    RepeatFilter,
+    adopt_libraries,
+    configure,
+    summary,
+)
 from app.settings import VERSION, Settings
-from app.telemetry.logs import BROKER, SERVER, WARNINGS_REMEMBERED, RepeatFilter, adopt_libraries, configure, summary
 
 Lines = Callable[[], list[dict[str, object]]]
 

@@ -7,9 +7,9 @@ import pytest
 from natscribe.schemas.wire import Lane
 from prometheus_client import CollectorRegistry
 
-from app.telemetry import metrics
-from app.telemetry.fleet_metrics import RETAINED_S, FleetMetrics, NaNFilter
-from app.telemetry.metrics import Meter
+from app.runtime.telemetry import metrics
+from app.runtime.telemetry.fleet_metrics import RETAINED_S, FleetMetrics, NaNFilter
+from app.runtime.telemetry.metrics import Meter
 
 NAMED_BY_THE_BRIEF = {
     "task_processing_time_seconds",

@@ -10,11 +10,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import Tracer
 
-from app.telemetry import tracing
-from app.telemetry.tracing import OFF, StageSpans
-from app.windows import WindowText
-
-TEXT = WindowText(segments=[], untranscribed=[], language="en", end=10.0)
+from app.runtime.telemetry import tracing
+from app.runtime.telemetry.tracing import OFF, StageSpans
 
 
 @pytest.fixture
@@ -40,7 +37,7 @@ def test_each_stage_is_one_span(tracer: Tracer, spans: InMemorySpanExporter) -> 
     for stage in (Stage.FETCHING, Stage.DECODING, Stage.TRANSCRIBING):
         stages.enter(stage)
     for _ in range(2):
-        stages.transcribed(TEXT)
+        stages.transcribed(10.0, 0)
     stages.enter("storing")
     stages.end()
     stages.end()

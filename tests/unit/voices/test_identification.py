@@ -15,11 +15,11 @@ from natscribe.schemas.wire import Model
 from app.engines.diarization import VOICE_NETWORK
 from app.engines.diarization.chunk_analysis import quantized
 from app.engines.messages import RecordingEmbeddings, SpeakerEmbedding
-from app.errors import BucketFullError, RequestError
 from app.requests.voice_names import with_voice_names
+from app.runtime.errors import BucketFullError, RequestError
 from app.settings import Settings
-from app.updates import Embeddings, Progress, TaskUpdate
-from app.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, IdentificationOutcome
+from app.speech.updates import Embeddings, Progress, TaskUpdate
+from app.speech.voices.identification import MIN_SPEECH_S, NO_ROOM, NOT_READ, Identification, IdentificationOutcome
 from tests.fakes.engine import voice_of
 from tests.fakes.messages import transcript
 from tests.fakes.nats import InMemoryNats

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from app.engines.diarization import VOICE_NETWORK
-from app.voices import matching
-from app.voices.matching import Match, Pair
+from app.speech.voices import matching
+from app.speech.voices.matching import Match, Pair
 
 LIMITS = {"threshold": 0.6, "margin": 0.1}
 

@@ -14,10 +14,10 @@ from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions
 from natscribe.schemas.wire import Model
 from structlog.testing import capture_logs
 
-from app.cancellation import cancel_all
 from app.engines.window_queue import Rank
-from app.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
-from app.work_sharing.idle_workers import (
+from app.engines.windows import MAX_TEXT_CHARS, Window, WindowReply, WindowRequest, WindowText
+from app.runtime.cancellation import cancel_all
+from app.speech.window_sharing.idle_workers import (
     FIRST_PAUSE_S,
     LATE_S,
     MAX_IDLE_WORKERS,

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 from app.engines.cores import Cores
 from app.engines.messages import Loaded
 from app.engines.window_queue import WindowQueue
-from app.errors import TransientError
+from app.engines.windows import Window, WindowRequest
+from app.runtime.errors import TransientError
 from app.settings import Settings, Share
-from app.windows import Window, WindowRequest
-from app.work_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_fingerprint, engine_hash
+from app.speech.window_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing, engine_fingerprint, engine_hash
 from tests.constants import Constants
 from tests.fakes.engine import MODEL, SAMPLES, FakeEngine
 from tests.fakes.nats import InMemoryNats

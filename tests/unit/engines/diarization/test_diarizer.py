@@ -12,7 +12,7 @@ from app.engines.audio.limits import Limit
 from app.engines.diarization import VOICE_NETWORK, analysis, diarizer
 from app.engines.diarization.diarizer import diarize
 from app.engines.messages import ChunkAnalysed, DiarizationDone, Diarize, StageAdvanced
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 from tests.audio import NO_LIMIT, Samples, silence, write
 from tests.fakes.networks import FakeNetworks, as_networks
 

@@ -24,7 +24,7 @@ from app.engines.onnx.model import OnnxModel, load
 from app.engines.onnx.published import ModelFiles
 from app.engines.parallel import Parallel
 from app.engines.speech_model import ModelOutput
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 EUROPEAN = ("en", "ru")
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"

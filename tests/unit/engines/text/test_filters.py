@@ -9,7 +9,7 @@ from natscribe.schemas.transcription import Segment
 
 import app
 from app.engines.text import filters
-from app.windows import WindowText
+from app.engines.windows import WindowText
 from tests.fakes.engine import segment
 
 ENGINE = {"messages.py", "engine.py", "transcription.py"}  # where the engine's replies are made

@@ -12,7 +12,7 @@ from app.engines.audio.window_audio import WindowAudio
 from app.engines.family import ComputeOptions
 from app.engines.whisper import network
 from app.engines.whisper.network import Decoded, DecodeOptions, EncodedPart, Network, encoded_part
-from app.windows import MAX_WINDOW_S
+from app.engines.windows import MAX_WINDOW_S
 
 EOT, WIDTH = 1000, 4
 FRAMES = 50  # a second

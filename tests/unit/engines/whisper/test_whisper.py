@@ -20,7 +20,7 @@ from app.engines.text.sentences import text_of
 from app.engines.whisper import model
 from app.engines.whisper.model import Whisper
 from app.engines.whisper.network import Decoded, DecodeOptions, Encoded, EncodedPart
-from app.errors import PermanentError
+from app.runtime.errors import PermanentError
 
 EN, RU, UNSURE = 1.0, 2.0, 1.5
 PRECISIONS = {"cpu": {"int8", "float32"}, "cuda": {"float16"}}  # as a library knows them on each device

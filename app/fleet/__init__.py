@@ -1,0 +1,1 @@
+"""What keeps the fleet of workers healthy: streams and consumers as needed, health checks, metrics, expiry of tasks."""

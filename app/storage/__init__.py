@@ -1,0 +1,1 @@
+"""Where the service stores: JetStream, recordings, Redis."""

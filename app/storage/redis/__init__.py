@@ -1,0 +1,1 @@
+"""Redis: keys, errors, and the caches of engines' results."""

@@ -1,0 +1,1 @@
+"""Copies of task states and results in Redis, from which lists of tasks are read."""
