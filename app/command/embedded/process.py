@@ -15,7 +15,6 @@ from random import sample
 from app.command.embedded.guarded_process import GuardedProcess
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 60.0  # a server that does not reply within this time has not started: reading 150 MB can take 10 s
 _GRACE_S = 5.0  # a server that does not stop is killed after this time
 _ALIVE_CHECK_EVERY_S = 0.5  # how often `keep_running` checks whether the server has ended
 _POLL_S = 0.02  # the interval at which a starting server is probed
@@ -39,6 +38,7 @@ class Server(ABC):
     default_port: int
     distribution: str
     binary: str
+    start_timeout_s = 10.0  # a server that does not reply within this time has not started
 
     def __init__(self, folder: Path, port: int | None = None) -> None:
         self.folder = folder.resolve()
@@ -50,7 +50,7 @@ class Server(ABC):
         """Start the server and wait until it replies.
 
         Raises:
-            EmbeddedError: The server does not reply within a minute, or another process uses its folder.
+            EmbeddedError: The server does not reply within `start_timeout_s`, or another process uses its folder.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         for port in self._ports():
@@ -107,7 +107,7 @@ class Server(ABC):
             yield free_port()
 
     async def _is_ready(self, process: GuardedProcess, port: int) -> bool:
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + self.start_timeout_s
         while time.monotonic() < deadline and not process.ended:
             if process.runs and await self._replies(port):
                 return True

@@ -133,13 +133,13 @@ async def test_a_given_port_that_is_in_use_is_reported(tmp_path: Path, taken: in
     ],
 )
 async def test_the_last_lines_of_a_server_that_does_not_start_are_reported(
-    tmp_path: Path, constants: Constants, name: str, message: str
+    tmp_path: Path, name: str, message: str
 ) -> None:
     # Given a log of an earlier run, and a short timeout for a server that does not reply
     (tmp_path / "server.log").write_text("of an earlier run, in use\n")
-    if name == "deaf":
-        constants(START_TIMEOUT_S=0.1)
     server = Greeter(tmp_path, default=free_port(), name=name)
+    if name == "deaf":
+        server.start_timeout_s = 0.1
     # When it fails for another reason than its port, then no other port is tried
     with pytest.raises(EmbeddedError, match=message):
         await server.start()
