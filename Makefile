@@ -118,7 +118,7 @@ spec: $(READY) $(NODE_READY) ## write what follows from the code: asyncapi.yaml,
 	@$(BIN)/python -m tools.contract_tables
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
 	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
-	@$(BIN)/node tools/node/bundle_nats.mjs > examples/browser/nats.js
+	@$(BIN)/node tools/node/bundle_nats.mjs > web/nats.js
 
 top-picture: $(READY) ## draw docs/top.svg from a run with real tasks: two minutes
 	@$(BIN)/python -m tools.draw_top

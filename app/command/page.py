@@ -24,7 +24,7 @@ from app.settings import Settings
 PAGE_PORT, WEBSOCKET_PORT = 8001, 9222  # if they are free
 _PORTS_FILE = "page.json"  # with the ports of the last run: pages that are still open continue after a restart
 _COMMENTS = re.compile(rb"^ *//.*\n", re.MULTILINE)  # lines of scripts that browsers need not load
-_FILES = Path(__file__).parent / "browser"  # a link to examples/browser, so that this package has the page
+_FILES = Path(__file__).parent / "web"  # a link to /web, so that this package has the page
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class WebPage:
         The page reads the address of NATS and the bucket for recordings from `settings.json`. It can upload recordings
         only to a bucket of NATS, so `bucket` is null there if AUDIO_STORE names another kind of store.
         """
-        files = {f"/{path.name}": path.read_bytes() for path in _FILES.iterdir()}
+        files = {f"/{path.name}": path.read_bytes() for path in _FILES.iterdir() if path.suffix != ".md"}
         kind, _, bucket = settings.audio_store.partition("://")
         chosen = {"server": self.websocket, "streams": settings.stem, "bucket": bucket if kind == "nats" else None}
         written = json.loads(files["/settings.json"]) | chosen | {"maxBytes": settings.audio_max_bytes}

@@ -19,7 +19,7 @@ from tests.workers import working
 pytestmark = pytest.mark.node
 
 ROOT = Path(__file__).parents[2]
-NODE, BROWSER = ROOT / "tools/node", ROOT / "examples/browser"
+NODE, BROWSER = ROOT / "tools/node", ROOT / "web"
 PAGE = """
 import { wsconnect } from "@nats-io/nats-core";
 

@@ -79,13 +79,13 @@ def test_the_models_of_the_node_client_are_those_of_the_document() -> None:
 def test_the_nats_client_of_the_page_is_bundled_from_the_packages_that_are_tested() -> None:
     node = Path(sys.executable).parent / "node"
     bundle = subprocess.run([node, "bundle_nats.mjs"], cwd=NODE, check=True, capture_output=True, timeout=60)
-    assert bundle.stdout.decode() == read(EXAMPLES / "browser/nats.js"), "run: make spec, and renew the hash in NOTICE"
+    assert bundle.stdout.decode() == read(ROOT / "web/nats.js"), "run: make spec, and renew the hash in NOTICE"
 
 
 def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
     # Given the page, without the NATS client
-    files = [path for path in (EXAMPLES / "browser").iterdir() if path.name != "nats.js"]
-    page = read(EXAMPLES / "browser/index.html")
+    files = [path for path in (ROOT / "web").iterdir() if path.name != "nats.js" and path.suffix != ".md"]
+    page = read(ROOT / "web/index.html")
     # Then its policy lets it load its own files, and speak to other hosts with TLS alone
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', page)
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
@@ -94,7 +94,7 @@ def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
     transcript = page_of(examples.RESULT)
     for kind in ("script-src", "style-src"):
         (allowed,) = re.findall(rf"{kind} ('sha256-[^']+')", transcript)
-        assert rules[kind].split() == ["'self'", allowed], f"write {allowed} into examples/browser/index.html"
+        assert rules[kind].split() == ["'self'", allowed], f"write {allowed} into web/index.html"
     assert rules["connect-src"].split() == ["'self'", "ws://localhost:*", "ws://127.0.0.1:*", "wss:"]
     assert rules["require-trusted-types-for"] == "'script'"
     # And nothing in it is markup made of text, or an address of another host
@@ -103,7 +103,7 @@ def test_the_page_loads_nothing_from_others_and_inserts_text_alone() -> None:
             file.name
         )
     # And its settings are those of `natscribe up`
-    assert json.loads(read(EXAMPLES / "browser/settings.json"))["server"] == f"ws://localhost:{WEBSOCKET_PORT}"
+    assert json.loads(read(ROOT / "web/settings.json"))["server"] == f"ws://localhost:{WEBSOCKET_PORT}"
 
 
 def test_the_node_client_requires_the_tested_versions() -> None:
@@ -114,7 +114,7 @@ def test_the_node_client_requires_the_tested_versions() -> None:
 
 def test_each_sentence_of_the_page_is_in_russian() -> None:
     # Given the sentences of the page, and the codes of errors
-    folder = EXAMPLES / "browser"
+    folder = ROOT / "web"
     document = read(folder / "index.html")
     sentences = set(re.findall(r"<[^>]*\bdata-t\b[^>]*>([^<]+)<", document))
     sentences |= set(re.findall(r'(?:aria-label|placeholder|title)="([^"]+)"', document))

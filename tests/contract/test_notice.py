@@ -19,7 +19,7 @@ def test_every_recording_and_its_truth_is_the_one_of_the_notice() -> None:
 
 def test_the_script_of_others_is_the_one_of_the_notice() -> None:
     # Given the NATS client of the page that records a microphone
-    script = ROOT / "examples/browser/nats.js"
+    script = ROOT / "web/nats.js"
     # Then NOTICE has its hash
     named = f"{hashlib.sha256(script.read_bytes()).hexdigest()}  {script.relative_to(ROOT)}"
     assert named in (ROOT / "NOTICE").read_text(encoding="utf-8")

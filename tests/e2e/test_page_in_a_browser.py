@@ -145,7 +145,7 @@ async def test_speech_becomes_a_transcript_with_its_audio(site: Site, tmp_path: 
 
 async def test_the_modules_of_the_page_are_used_as_the_documentation_says(site: Site) -> None:
     (document,) = re.findall(
-        r"^```html\n(.*?)^```", (ROOT / "examples/README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+        r"^```html\n(.*?)^```", (ROOT / "web/README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
     )
     says = "SPEAKER_00: "  # as the result has it at the end
     observed = await site.visit("reused", document=document, file=str(TWO_READERS), says=says)

@@ -76,7 +76,7 @@ async def copied_site(folder: Path) -> AsyncIterator[Site]:
     port, copy = free_port(), folder / "page"
     websocket = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}\n'
     server = NatsServer(folder / "nats", free_port(), more_config=websocket)
-    shutil.copytree(ROOT / "examples/browser", copy)
+    shutil.copytree(ROOT / "web", copy)
     settings = json.loads((copy / "settings.json").read_text(encoding="utf-8"))
     settings["server"] = f"ws://127.0.0.1:{port}"
     (copy / "settings.json").write_text(json.dumps(settings), encoding="utf-8")

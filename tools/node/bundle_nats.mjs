@@ -1,4 +1,4 @@
-// Prints the NATS client as one minified ES module for browsers, as examples/browser/nats.js: node bundle_nats.mjs
+// Prints the NATS client as one minified ES module for browsers, as web/nats.js: node bundle_nats.mjs
 import { build } from "esbuild";
 import { readFileSync } from "node:fs";
 

@@ -13,7 +13,7 @@ from tests.programs import BIN, output
 
 pytestmark = pytest.mark.node
 
-BROWSER: Path = ROOT / "examples/browser"
+BROWSER: Path = ROOT / "web"
 SCRIPT = """
 import { natsCommand, pythonCode } from "./commands.js";
 

@@ -21,7 +21,7 @@ from app.settings import Settings
 from tests.document import ROOT
 from tests.waiting import eventually
 
-BROWSER = ROOT / "examples/browser"
+BROWSER = ROOT / "web"
 
 
 async def handshake(server: str, origin: str | None) -> int:
@@ -80,7 +80,7 @@ def test_the_page_uploads_only_to_a_bucket_of_its_nats(page: WebPage, store: str
 
 def test_only_the_files_of_the_page_are_served(page: WebPage) -> None:
     with page.served(Settings(_env_file=None)):
-        for path in ("../page.py", "%2e%2e/page.py", "//etc/passwd", "browser/", ".data"):
+        for path in ("../page.py", "%2e%2e/page.py", "//etc/passwd", "web/", ".data"):
             with pytest.raises(urllib.error.HTTPError, match="404"):
                 urllib.request.urlopen(page.url + path)  # noqa: S310
 

@@ -13,7 +13,7 @@ from tests.programs import BIN, output
 
 pytestmark = pytest.mark.node
 
-BROWSER = Path(__file__).parents[3] / "examples/browser"
+BROWSER = Path(__file__).parents[3] / "web"
 PAGE = """
 import { connect, Live } from "./live.js";
 
