@@ -35,9 +35,9 @@ from app.runtime.telemetry.metrics import Meter
 from app.settings import MOST_LIVE_STREAMS, MOST_WINDOWS, Settings
 from app.speech.diarizer import Diarizer
 from app.speech.live.frames import erase as erase_frames
-from app.speech.live.transcriber import LiveTranscriber
-from app.speech.transcriber import Transcriber
-from app.speech.transcript_cache import TranscriptCache
+from app.speech.live.session import LiveTranscriber
+from app.speech.recordings.cache import TranscriptCache
+from app.speech.recordings.transcriber import Transcriber
 from app.speech.voices.identification import Identification
 from app.speech.voices.store import VoiceStore
 from app.speech.window_sharing.sharing import MIN_MAX_PAYLOAD_BYTES, WorkSharing

@@ -13,7 +13,7 @@ from app.engines.messages import Job, Loaded, Reply
 from app.main import Worker
 from app.runtime.telemetry import logs
 from app.settings import Settings
-from app.speech.transcriber import Transcriber
+from app.speech.recordings.transcriber import Transcriber
 from app.speech.updates import Append, Checkpoint
 
 MODEL = Model(name="none", revision="0")

@@ -11,8 +11,8 @@ from natscribe.schemas.wire import Lane
 
 from app.container import Container
 from app.speech.diarizer import Diarizer
-from app.speech.live.transcriber import LiveTranscriber
-from app.speech.transcriber import Transcriber
+from app.speech.live.session import LiveTranscriber
+from app.speech.recordings.transcriber import Transcriber
 from app.tasks.execution.attempt import TaskAttempt
 from handlers.dependencies import depends, part
 from handlers.task_middlewares import current_attempt, task_middlewares

@@ -30,8 +30,8 @@ from app.requests.user_erasure import UserErasure
 from app.requests.voice_requests import VoiceRequests
 from app.requests.worker_report import WorkerReport
 from app.speech.diarizer import Diarizer
-from app.speech.live.transcriber import LiveTranscriber
-from app.speech.transcriber import Transcriber
+from app.speech.live.session import LiveTranscriber
+from app.speech.recordings.transcriber import Transcriber
 from app.speech.updates import Append, Checkpoint, Result, Task, TaskUpdate
 from app.speech.window_sharing.sharing import WorkSharing
 from app.storage.jetstream.decoding import decode

@@ -27,7 +27,7 @@ RECORDS = (  # files with records that are neither a Message nor an Input
     "app/tasks/task_log/record.py",
     "app/tasks/retention/reminders.py",
     "app/speech/voices/store.py",
-    "app/speech/transcript_cache.py",
+    "app/speech/recordings/cache.py",
     "app/engines/messages.py",
 )
 

@@ -77,7 +77,7 @@ class JobRunner:
                 model.check(job.options)
                 emit(Loaded(model=model.identity, fingerprint=model.fingerprint))
             case Transcribe():
-                from app.engines.transcription import transcribe
+                from app.engines.recognition import transcribe
 
                 emit(transcribe(self._model(job.options.model), job))
             case Diarize():

@@ -4,7 +4,7 @@ The window queue passes on no text of the engine without them: neither that of r
 not, nor partial results, nor windows of other workers. A filter returns the segments of a window in another form. Later
 the words of a segment may be split among speakers, so a filter that changes its text changes its words as well. Cached
 and shared texts are those of the same version: what a filter takes from settings belongs into the key of the cache
-(speech/transcript_cache.py) and the hash of the engine (work_sharing/sharing.py).
+(speech/recordings/cache.py) and the hash of the engine (speech/window_sharing/sharing.py).
 """
 
 from collections.abc import Callable, Iterable

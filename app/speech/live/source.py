@@ -1,4 +1,4 @@
-"""The utterances of a live task, each yielded as soon as it is complete: the input of a `TranscriptionRun`."""
+"""The utterances of a live task, each yielded as soon as it is complete: the input of a `WindowPipeline`."""
 
 import asyncio
 import time

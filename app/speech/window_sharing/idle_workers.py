@@ -37,7 +37,7 @@ class IdleWorkerLostError(Exception):
 
 @dataclass(eq=False, slots=True)
 class IdleWorkers:
-    """Lets idle workers transcribe windows of one `TranscriptionRun`; NATS chooses which of them gets a window.
+    """Lets idle workers transcribe windows of one `WindowPipeline`; NATS chooses which of them gets a window.
 
     `subject`: the subject to which idle workers with the same engine subscribe. `model`, `fingerprint`: of this
     worker's engine; an idle worker with another model or fingerprint replies without text. `clock`: returns the

@@ -82,7 +82,7 @@ class WorkSharing:
                 self._busy.clear()
 
     def idle_workers(self, loaded: Loaded) -> IdleWorkers | None:
-        """Return the `IdleWorkers` to which a `TranscriptionRun` gives windows to transcribe; None: sharing is off.
+        """Return the `IdleWorkers` to which a `WindowPipeline` gives windows to transcribe; None: sharing is off.
 
         `loaded`: the engine of this worker; only workers with the same engine transcribe the windows.
         """

@@ -19,7 +19,7 @@ from app.engines.audio.windows import detect_windows
 from app.engines.family import ComputeOptions
 from app.engines.messages import Transcribe
 from app.engines.parallel import Parallel
-from app.engines.transcription import transcribe
+from app.engines.recognition import transcribe
 from app.engines.whisper import bundled
 from app.engines.whisper.model import Whisper, load
 from app.engines.whisper.network import Network

@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from app.engines.messages import Loaded
 from app.engines.windows import WindowText
-from app.speech.transcript_cache import CachedTranscript, TranscriptCache
-from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
+from app.speech.recordings.cache import CachedTranscript, TranscriptCache
+from app.speech.window_pipeline import MAX_SEGMENTS_PER_TEXT, append_or_merge
 from app.storage.redis import keys
 from app.storage.redis.cache import Cache
 from tests.fakes.engine import MODEL, segment

@@ -12,7 +12,7 @@ from app.engines.text import filters
 from app.engines.windows import WindowText
 from tests.fakes.engine import segment
 
-ENGINE = {"messages.py", "engine.py", "transcription.py"}  # where the engine's replies are made
+ENGINE = {"messages.py", "engine.py", "recognition.py"}  # where the engine's replies are made
 
 
 def shown(*segments: Segment) -> list[str]:

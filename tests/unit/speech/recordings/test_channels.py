@@ -29,11 +29,11 @@ from app.engines.window_queue import Rank
 from app.engines.windows import Window, WindowText
 from app.runtime.errors import FencedError, PermanentError
 from app.speech.diarizer import BackgroundDiarization
+from app.speech.recordings.cache import CachedTranscript, TranscriptCache
+from app.speech.recordings.channels import Transcription
 from app.speech.transcript import TaskTranscript
-from app.speech.transcript_cache import CachedTranscript, TranscriptCache
-from app.speech.transcription import Transcription
-from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, append_or_merge
 from app.speech.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
+from app.speech.window_pipeline import MAX_SEGMENTS_PER_TEXT, append_or_merge
 from app.storage.recordings.recording import Recording, read_stamp
 from app.storage.redis.cache import Cache
 from tests.fakes.cache import MemoryCache

@@ -23,7 +23,7 @@ from app.engines.messages import (
 )
 from app.engines.windows import Window
 from app.runtime.errors import TransientError
-from app.speech.recording_windows import RecordingWindows
+from app.speech.recordings.windows import RecordingWindows
 
 DIED = TransientError(ErrorCode.ENGINE_FAILED, "The engine died.")
 RECORDING = Path("meeting.flac")

@@ -14,8 +14,8 @@ from app.engines.messages import DiarizationDone, Load, Loaded
 from app.engines.window_queue import WindowQueue
 from app.runtime.errors import PermanentError
 from app.speech.diarizer import BackgroundDiarization, Diarizer
-from app.speech.transcript_cache import TranscriptCache
-from app.speech.transcription import Transcription
+from app.speech.recordings.cache import TranscriptCache
+from app.speech.recordings.channels import Transcription
 from app.speech.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
 from app.speech.window_sharing.sharing import WorkSharing
 from app.storage.recordings.recording import REPLACED, Recording, RecordingStore

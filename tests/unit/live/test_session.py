@@ -18,7 +18,7 @@ from app.engines.windows import Window, WindowText
 from app.runtime.errors import FencedError, PermanentError
 from app.settings import Settings
 from app.speech.live.audio_recording import STORE_ATTEMPTS, check_store
-from app.speech.live.transcriber import SILENT_S
+from app.speech.live.session import SILENT_S
 from app.speech.updates import Checkpoint, NewText, Progress, Result, TaskUpdate
 from app.speech.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants

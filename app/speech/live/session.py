@@ -30,15 +30,15 @@ from app.runtime.telemetry.live_metrics import LiveMetrics
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.live.audio_recording import check_store, recording_of, store_audio
-from app.speech.live.early_transcription import EarlyTranscription
+from app.speech.live.early_text import EarlyText
 from app.speech.live.frames import FrameReader
 from app.speech.live.names import LiveNames
 from app.speech.live.partials import PartialPublisher
 from app.speech.live.source import ClosingUtterance, LiveSource
 from app.speech.live.speakers import SpeakerHistory
 from app.speech.transcript import TaskTranscript
-from app.speech.transcription_run import TranscriptionRun
 from app.speech.updates import Append, Checkpoint, NewText, Progress, SpeakerState
+from app.speech.window_pipeline import WindowPipeline
 from app.storage.recordings.recording import Recording
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
@@ -132,9 +132,9 @@ class LiveSession:
         task, checkpoint = source.task, source.checkpoint
         self._source, self._append = source, append
         self._diarizer, self._metrics = worker.diarizer, worker.metrics
-        self._early = EarlyTranscription(worker.windows, task.options)
+        self._early = EarlyText(worker.windows, task.options)
         language, windows = checkpoint.language, self._utterances()
-        self._run = TranscriptionRun(windows, self._early, None, task.options, language, rank=Rank.LIVE)
+        self._run = WindowPipeline(windows, self._early, None, task.options, language, rank=Rank.LIVE)
         self._partials = PartialPublisher(task, source, worker.windows, worker.publish, worker.metrics)
         voices = {label: voice for event in checkpoint.speaker_changes for label, voice in event.voices.items()}
         self._names = LiveNames(task.user_id, source, worker.diarizer.identification, self._name, voices)

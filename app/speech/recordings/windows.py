@@ -1,4 +1,4 @@
-"""The windows of a recording, which the engine detects one after the other: the input of a `TranscriptionRun`."""
+"""The windows of a recording, which the engine detects one after the other: the input of a `WindowPipeline`."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing

@@ -18,9 +18,9 @@ from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.parallel import Parallel
+from app.engines.recognition import transcribe
 from app.engines.speech_model import ModelOutput, Text
 from app.engines.text.filters import filtered
-from app.engines.transcription import transcribe
 from app.engines.windows import Window, WindowText
 from app.runtime.errors import PermanentError
 

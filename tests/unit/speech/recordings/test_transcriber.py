@@ -35,8 +35,8 @@ from app.runtime.cancellation import cancel_all
 from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
-from app.speech.transcriber import Transcriber
-from app.speech.transcript_cache import TranscriptCache
+from app.speech.recordings.cache import TranscriptCache
+from app.speech.recordings.transcriber import Transcriber
 from app.speech.updates import Append, Checkpoint, Embeddings, NewText, Progress, Result, TaskUpdate, processed
 from app.speech.voices.identification import Identification
 from app.storage.recordings.recording import Recording, RecordingStore

@@ -26,7 +26,7 @@ class _StartedTranscription:
     text: asyncio.Task[WindowText]
 
 
-class EarlyTranscription:
+class EarlyText:
     """Transcribes the utterances of one live task with this worker's engine, and starts while they are closing.
 
     An utterance is closing in a pause that may end it. If the pause goes on, the utterance is complete, and its text is

@@ -10,7 +10,7 @@ from natscribe.schemas.transcription import TranscribeOptions
 from app.engines.window_queue import Rank, WindowQueue
 from app.engines.windows import Window, WindowText
 from app.runtime.errors import TransientError
-from app.speech.live.early_transcription import EarlyTranscription
+from app.speech.live.early_text import EarlyText
 
 OPTIONS = TranscribeOptions()
 
@@ -51,11 +51,11 @@ def windows() -> Windows:
 
 
 @pytest.fixture
-def early(windows: Windows) -> EarlyTranscription:
-    return EarlyTranscription(cast("WindowQueue", windows), OPTIONS)
+def early(windows: Windows) -> EarlyText:
+    return EarlyText(cast("WindowQueue", windows), OPTIONS)
 
 
-async def test_a_started_utterance_is_transcribed_once(windows: Windows, early: EarlyTranscription) -> None:
+async def test_a_started_utterance_is_transcribed_once(windows: Windows, early: EarlyText) -> None:
     early.start(utterance(3), "en")
     windows.may_reply.set()
     text = await early.transcribe(utterance(3), OPTIONS, "en", Rank.LIVE)
@@ -65,7 +65,7 @@ async def test_a_started_utterance_is_transcribed_once(windows: Windows, early: 
 
 @pytest.mark.parametrize(("end", "previous"), [(4, "en"), (3, "ru")])
 async def test_another_utterance_or_language_is_transcribed_again(
-    windows: Windows, early: EarlyTranscription, end: float, previous: str
+    windows: Windows, early: EarlyText, end: float, previous: str
 ) -> None:
     early.start(utterance(3), "en")
     windows.may_reply.set()
@@ -75,7 +75,7 @@ async def test_another_utterance_or_language_is_transcribed_again(
 
 
 async def test_what_was_begun_is_given_up_when_somebody_speaks_on(
-    windows: Windows, early: EarlyTranscription, caplog: pytest.LogCaptureFixture
+    windows: Windows, early: EarlyText, caplog: pytest.LogCaptureFixture
 ) -> None:
     early.start(utterance(3), "en")
     await asyncio.sleep(0)
@@ -89,7 +89,7 @@ async def test_what_was_begun_is_given_up_when_somebody_speaks_on(
 
 
 async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next_one(
-    windows: Windows, early: EarlyTranscription
+    windows: Windows, early: EarlyText
 ) -> None:
     # Given an engine that is behind, and a caller that waits for an utterance in progress
     early.start(utterance(3), "en")
@@ -104,7 +104,7 @@ async def test_an_utterance_that_somebody_waits_for_is_not_given_up_for_the_next
     await early.close()
 
 
-async def test_an_engine_that_has_died_gets_one_retry(windows: Windows, early: EarlyTranscription) -> None:
+async def test_an_engine_that_has_died_gets_one_retry(windows: Windows, early: EarlyText) -> None:
     windows.failures = [TransientError(ErrorCode.ENGINE_FAILED, "dead")]
     windows.may_reply.set()
     early.start(utterance(3), "en")

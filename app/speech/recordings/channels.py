@@ -12,11 +12,11 @@ from app.engines.engine import Engine
 from app.engines.messages import FindWindows, Loaded, StageAdvanced
 from app.engines.windows import WindowText
 from app.runtime.errors import PermanentError
-from app.speech.recording_windows import RecordingWindows
+from app.speech.recordings.cache import CachedTranscript, TranscriptCache
+from app.speech.recordings.windows import RecordingWindows
 from app.speech.transcript import TaskTranscript
-from app.speech.transcript_cache import CachedTranscript, TranscriptCache
-from app.speech.transcription_run import TranscriptionRun, WindowTranscriber, append_or_merge
 from app.speech.updates import Append, Checkpoint, NewText, Progress, processed
+from app.speech.window_pipeline import WindowPipeline, WindowTranscriber, append_or_merge
 from app.storage.recordings.recording import Recording
 
 _SPEAKERS_OF_A_CALL = 2  # with more speakers, a channel may have several, which only diarization distinguishes
@@ -108,7 +108,7 @@ class Transcription:
         it.
         """
         source = RecordingWindows(self.engine, job)
-        run = TranscriptionRun(source.windows(), self.own, self.idle_workers, self.task.options, language)
+        run = WindowPipeline(source.windows(), self.own, self.idle_workers, self.task.options, language)
         self.cached = False
         texts = await self._append_all(source, run.texts(), append)
         if job.start_at or run.used_idle_workers:  # the identity of an idle worker cannot be proven

@@ -17,8 +17,8 @@ from app.engines.window_queue import Rank, WindowQueue
 from app.engines.windows import Window, WindowText
 from app.runtime.cancellation import despite_cancellation
 from app.runtime.errors import PermanentError, TransientError
-from app.speech import transcription_run as run_module
-from app.speech.transcription_run import MAX_SEGMENTS_PER_TEXT, TranscriptionRun, append_or_merge
+from app.speech import window_pipeline as run_module
+from app.speech.window_pipeline import MAX_SEGMENTS_PER_TEXT, WindowPipeline, append_or_merge
 from app.speech.window_sharing.idle_workers import IdleWorkerLostError
 
 WITHIN = 10  # seconds
@@ -116,11 +116,11 @@ def run_over(
     own: ScriptedTranscriber,
     idle_workers: ScriptedTranscriber | None = None,
     language: str | None = None,
-) -> TranscriptionRun:
-    return TranscriptionRun(source.windows(), own, idle_workers, OPTIONS, language)
+) -> WindowPipeline:
+    return WindowPipeline(source.windows(), own, idle_workers, OPTIONS, language)
 
 
-async def all_of(run: TranscriptionRun) -> list[StageAdvanced | WindowText]:
+async def all_of(run: WindowPipeline) -> list[StageAdvanced | WindowText]:
     async with asyncio.timeout(WITHIN):
         return [item async for item in run.texts()]
 
@@ -210,7 +210,7 @@ async def test_a_source_is_read_while_a_text_is_not_there_yet() -> None:
         read.set()
 
     # When they are transcribed
-    run = asyncio.create_task(all_of(TranscriptionRun(windows(), own, None, OPTIONS, None)))
+    run = asyncio.create_task(all_of(WindowPipeline(windows(), own, None, OPTIONS, None)))
     # Then the source is read on, and of the progress only the last is reported
     async with asyncio.timeout(WITHIN):
         await read.wait()
@@ -397,7 +397,7 @@ async def test_a_run_that_is_cancelled_again_and_again_ends_what_is_under_way() 
             await despite_cancellation(may_end.wait())
             ended.set()
 
-    run = TranscriptionRun(windows(), ScriptedTranscriber([]), None, OPTIONS, None)
+    run = WindowPipeline(windows(), ScriptedTranscriber([]), None, OPTIONS, None)
     running = asyncio.create_task(anext(run.texts()))
     await asyncio.sleep(0)
     # When the run is cancelled, and again before that is over, as by whoever waits for its end
@@ -472,7 +472,7 @@ async def test_an_idle_worker_that_is_faster_never_stops_the_own_engine(seed: in
     idle_workers = ScriptedTranscriber(["en"] * 40, steps=lambda: chance.randrange(60))
     # When recordings are transcribed
     for _ in range(3):
-        items = await all_of(TranscriptionRun(ScriptedSource(40).windows(), queue, idle_workers, OPTIONS, None))
+        items = await all_of(WindowPipeline(ScriptedSource(40).windows(), queue, idle_workers, OPTIONS, None))
         assert len(segments(items)) == 40
     # Then the engine, which would have to load its model again, was never stopped
     assert engine.stopped == 0

@@ -26,14 +26,14 @@ Item = TypeVar("Item", bound=StageAdvanced | WindowText)
 
 
 class WindowTranscriber(Protocol):
-    """Interface: transcribes windows of a `TranscriptionRun`, with this worker's engine or on idle workers.
+    """Interface: transcribes windows of a `WindowPipeline`, with this worker's engine or on idle workers.
 
     A window is up to 20 s of speech. Idle workers are other workers without tasks of their own.
     """
 
     @property
     def room(self) -> int:
-        """How many windows of one `TranscriptionRun` the transcriber accepts at the same time."""
+        """How many windows of one `WindowPipeline` the transcriber accepts at the same time."""
 
     @property
     def workers(self) -> int:
@@ -85,7 +85,7 @@ class _PendingWindow:
 
 
 @dataclass(eq=False, slots=True)
-class TranscriptionRun:
+class WindowPipeline:
     """Transcribes the windows of a recording or live stream with this worker's engine, and with idle workers.
 
     The text of a window may depend on the language before the window. If this language is not known yet when the window
