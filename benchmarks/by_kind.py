@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import cast
 
 from benchmarks.client import TimedClient
-from benchmarks.kinds import Kind
+from benchmarks.kinds import RecordingKind
 from benchmarks.measured import BATCHED, ENGINES, OURS, SEQUENTIAL, Measured, Overall, Result, Round
 from benchmarks.programs import Program, bare_engines
 from benchmarks.report import NOT_MEASURED, Table, percent, points, ratio, seconds, whole
@@ -18,7 +18,7 @@ from tests.truth.recordings import CLIPS
 Engines = Mapping[tuple[str, ...], Program]
 
 
-async def beside(stack: Stack, kinds: Sequence[Kind], sizes: Sizes) -> list[Measured]:
+async def beside(stack: Stack, kinds: Sequence[RecordingKind], sizes: Sizes) -> list[Measured]:
     """Measure the service and the batched engine in turn, round by round, then the sequential engine once."""
     measured = [Measured(kind) for kind in kinds]
     async with serving(stack, cache_ttl=0), _engines(stack, "batched", kinds) as batched:
@@ -37,7 +37,7 @@ async def beside(stack: Stack, kinds: Sequence[Kind], sizes: Sizes) -> list[Meas
 
 
 @asynccontextmanager
-async def _engines(stack: Stack, way: str, kinds: Iterable[Kind]) -> AsyncIterator[Engines]:
+async def _engines(stack: Stack, way: str, kinds: Iterable[RecordingKind]) -> AsyncIterator[Engines]:
     """Run a warm bare engine for each set of options that the kinds need."""
     engines: dict[tuple[str, ...], Program] = {}
     async with AsyncExitStack() as programs:
@@ -47,12 +47,12 @@ async def _engines(stack: Stack, way: str, kinds: Iterable[Kind]) -> AsyncIterat
         yield engines
 
 
-async def _bare(engines: Engines, kind: Kind) -> Round:
+async def _bare(engines: Engines, kind: RecordingKind) -> Round:
     outputs = [await engines[kind.bare_options].process(recording.path) for recording in kind.recordings]
     return Round(sum(output.seconds for output in outputs), [output.text for output in outputs])
 
 
-async def _served(client: TimedClient, kind: Kind) -> Round:
+async def _served(client: TimedClient, kind: RecordingKind) -> Round:
     """From the publication of each task to its `completed`, one task after the other."""
     paths = kind.calls or [recording.path for recording in kind.recordings]
     uploaded = [await client.upload(path) for path in paths]

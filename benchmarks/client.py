@@ -11,7 +11,7 @@ from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from benchmarks.stack import MeasurementError
 
@@ -68,7 +68,7 @@ class TimedClient:
         task = {"task_id": task_id, "audio_file_id": audio_file_id, "user_id": 1, **options}
         events.published = time.perf_counter()
         await self._js.publish(
-            subjects.tasks(Lane(kind), priority), json.dumps(task).encode(), headers={"Nats-Msg-Id": task_id}
+            subjects.tasks(TaskType(kind), priority), json.dumps(task).encode(), headers={"Nats-Msg-Id": task_id}
         )
         try:
             return await events.outcome

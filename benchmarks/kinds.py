@@ -17,7 +17,7 @@ CHANNELS = 2  # of a call
 
 
 @dataclass(frozen=True)
-class Kind:
+class RecordingKind:
     """Recordings of one kind, as the bare engine is given them.
 
     Where the service is given recordings of several channels instead, these are `calls`, of which the bare engine is
@@ -58,23 +58,23 @@ def where() -> str:
     return "the repository's own" if own else "a larger set than the repository's, laid out alike"
 
 
-def chosen_kinds(scratch: Path, sizes: Sizes) -> list[Kind]:
+def chosen_kinds(scratch: Path, sizes: Sizes) -> list[RecordingKind]:
     """List the kinds of a run."""
     return [kind for kind in kinds_in(folder(), scratch) if sizes.kinds is None or kind.name in sizes.kinds]
 
 
-def kinds_in(recordings: Path, scratch: Path) -> list[Kind]:
+def kinds_in(recordings: Path, scratch: Path) -> list[RecordingKind]:
     """List all kinds in a folder laid out like tests/recordings/speech; single channels are written to `scratch`."""
-    kinds: list[Kind] = []
+    kinds: list[RecordingKind] = []
     for path in sorted(recordings.glob("*.flac")):
         lines = path.with_suffix(".txt").read_text(encoding="utf-8").splitlines()
         if lines[0].startswith("left "):
             sides = _sides(path, [line.partition(": ")[2] for line in lines], scratch)
-            kinds.append(Kind(path.stem, sides, calls=(path,)))
+            kinds.append(RecordingKind(path.stem, sides, calls=(path,)))
         elif path.with_suffix(".json").exists():
             kinds.append(_several_languages(path, lines))
         else:
-            kinds.append(Kind(path.stem, (_spoken(path, " ".join(lines)),)))
+            kinds.append(RecordingKind(path.stem, (_spoken(path, " ".join(lines)),)))
     messages = [_messages(listing) for listing in sorted((recordings / "short").glob("*.json"))]
     calls = [_calls_of(messages, scratch)] if len(messages) == CHANNELS else []
     return [*kinds, *messages, *calls]
@@ -84,13 +84,13 @@ def _spoken(path: Path, words: str) -> Spoken:
     return Spoken(path, len(channels_of(path)[0]) / RATE, words)
 
 
-def _several_languages(path: Path, lines: list[str]) -> Kind:
+def _several_languages(path: Path, lines: list[str]) -> RecordingKind:
     """Each line of the text begins with its language."""
     words = " ".join(line.partition(": ")[2] for line in lines)
-    return Kind(path.stem, (_spoken(path, words),), several_languages=True)
+    return RecordingKind(path.stem, (_spoken(path, words),), several_languages=True)
 
 
-def _calls_of(messages: list[Kind], scratch: Path) -> Kind:
+def _calls_of(messages: list[RecordingKind], scratch: Path) -> RecordingKind:
     """Calls made of the short messages: one call alone has too few words to distinguish two engines.
 
     Their words do not count: the messages are kinds of their own.
@@ -98,7 +98,7 @@ def _calls_of(messages: list[Kind], scratch: Path) -> Kind:
     calls = write_calls([kind.recordings for kind in messages], scratch)
     sides = [side for path, texts in calls for side in _sides(path, texts, scratch)]
     name = f"calls, {len(calls)} made of the messages"
-    return Kind(name, tuple(sides), tuple(path for path, _ in calls), words_count=False)
+    return RecordingKind(name, tuple(sides), tuple(path for path, _ in calls), words_count=False)
 
 
 def _sides(path: Path, texts: list[str], scratch: Path) -> tuple[Spoken, ...]:
@@ -109,8 +109,8 @@ def _sides(path: Path, texts: list[str], scratch: Path) -> tuple[Spoken, ...]:
     return tuple(_spoken(file, text) for file, text in zip(files, texts, strict=True))
 
 
-def _messages(listing: Path) -> Kind:
+def _messages(listing: Path) -> RecordingKind:
     """Short recordings, one task each."""
     texts: dict[str, str] = json.loads(listing.read_text(encoding="utf-8"))
     recordings = tuple(_spoken(listing.with_name(f"{name}.flac"), text) for name, text in texts.items())
-    return Kind(f"{listing.parent.name}-{listing.stem}, {len(recordings)} messages", recordings)
+    return RecordingKind(f"{listing.parent.name}-{listing.stem}, {len(recordings)} messages", recordings)

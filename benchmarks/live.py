@@ -9,7 +9,7 @@ from natscribe.schemas.live import Partial
 from natscribe.schemas.transcription import SegmentsEvent
 
 from benchmarks.client import TimedClient
-from benchmarks.kinds import Kind, folder, kinds_in
+from benchmarks.kinds import RecordingKind, folder, kinds_in
 from benchmarks.live_recovery import kills, recovery
 from benchmarks.memory import MIB, MemoryWatch, processor_time
 from benchmarks.playback import play
@@ -28,7 +28,7 @@ STAGGER_S = 0.37  # between the starts of streams
 class Played:
     """What a client received of one recording that it played, and how late, in seconds."""
 
-    kind: Kind
+    kind: RecordingKind
     seconds: float  # of audio
     finals: list[float] = field(default_factory=list)  # from the last word of an utterance to its text
     partials: list[float] = field(default_factory=list)  # from the first word of an utterance to its first partial
@@ -89,12 +89,12 @@ async def measure(sizes: Sizes) -> Findings:
     return Findings([_delays(rows), _words(most, files), kills(killed)], figures)
 
 
-def _of_one_language(kind: Kind, sizes: Sizes) -> bool:
+def _of_one_language(kind: RecordingKind, sizes: Sizes) -> bool:
     is_plain = len(kind.recordings) == 1 and not (kind.calls or kind.several_languages)
     return is_plain and (sizes.kinds is None or kind.words_count)
 
 
-async def _together(stack: Stack, kinds: Sequence[Kind], count: int, sizes: Sizes) -> Together:
+async def _together(stack: Stack, kinds: Sequence[RecordingKind], count: int, sizes: Sizes) -> Together:
     """Play this number of kinds at once; each of the first kinds is also played alone."""
     async with serving(stack, cache_ttl=0, engine_parallel=0, live_streams=count) as child:
         before = processor_time(child.tree())
@@ -107,7 +107,7 @@ async def _together(stack: Stack, kinds: Sequence[Kind], count: int, sizes: Size
         return Together(count, played, processor_time(child.tree()) - before, watch.peak)
 
 
-async def _play(stack: Stack, kind: Kind, sizes: Sizes, *, delay: float = 0.0) -> Played:
+async def _play(stack: Stack, kind: RecordingKind, sizes: Sizes, *, delay: float = 0.0) -> Played:
     """Publish a recording in real time, and note when its text comes."""
     await asyncio.sleep(delay)
     samples = read(kind.recordings[0].path)
@@ -156,7 +156,7 @@ class _Follower:
             played.changed += words_without_match(" ".join(self._stable), text)
 
 
-async def _as_files(stack: Stack, kinds: Iterable[Kind]) -> dict[str, Score]:
+async def _as_files(stack: Stack, kinds: Iterable[RecordingKind]) -> dict[str, Score]:
     async with serving(stack, cache_ttl=0, engine_parallel=0):
         client = TimedClient(stack.nats)
         results = {kind.name: (kind, (await client.process(kind.recordings[0].path))[1]) for kind in kinds}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 
-from benchmarks.kinds import Kind
+from benchmarks.kinds import RecordingKind
 from benchmarks.playback import play
 from benchmarks.report import Table, percent, seconds
 from benchmarks.service import serving
@@ -26,12 +26,12 @@ LONGEST_S = 60.0  # of a recording
 class Killed:
     """A recording whose worker was killed while it was played."""
 
-    kind: Kind
+    kind: RecordingKind
     text_after: float  # seconds from the end of the utterance that was spoken at the kill to its text; inf: none came
     differs: float  # words that are not as without the kill
 
 
-async def recovery(stack: Stack, kind: Kind, sizes: Sizes) -> Killed:
+async def recovery(stack: Stack, kind: RecordingKind, sizes: Sizes) -> Killed:
     """Play a recording undisturbed, then once more with `kill -9` of its worker in the middle."""
     samples = read(kind.recordings[0].path)[: round(min(sizes.live_seconds or LONGEST_S, LONGEST_S) * RATE)]
     async with (

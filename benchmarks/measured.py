@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.kinds import Kind
+from benchmarks.kinds import RecordingKind
 from tests.truth.words import Score, scored
 
 OURS, BATCHED, SEQUENTIAL = "this service", "bare engine, batched", "bare engine, sequential"
@@ -26,7 +26,7 @@ class Round:
 class Measured:
     """A kind of recordings, and the rounds of each engine."""
 
-    kind: Kind
+    kind: RecordingKind
     rounds: Mapping[str, list[Round]] = field(default_factory=lambda: {engine: [] for engine in ENGINES})
 
     def seconds(self, engine: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from benchmarks.by_kind import beside, table
 from benchmarks.client import TimedClient
-from benchmarks.kinds import Kind, chosen_kinds, where
+from benchmarks.kinds import RecordingKind, chosen_kinds, where
 from benchmarks.measured import BATCHED, OURS, Overall
 from benchmarks.programs import bare_engines
 from benchmarks.report import Findings, Table, ratio, seconds
@@ -31,9 +31,9 @@ async def measure(sizes: Sizes) -> Findings:
     return Findings([table(measured, where()), _two_each(pairs, reading)], figures)
 
 
-def _reading(recording: Spoken) -> Kind:
+def _reading(recording: Spoken) -> RecordingKind:
     """Its words do not count: they would be those of one minute, several times."""
-    return Kind(f"a reading, {recording.seconds / 60:.0f} minutes in a loop", (recording,), words_count=False)
+    return RecordingKind(f"a reading, {recording.seconds / 60:.0f} minutes in a loop", (recording,), words_count=False)
 
 
 async def _side_by_side(stack: Stack, recording: Spoken, sizes: Sizes) -> dict[str, float]:

@@ -11,7 +11,7 @@ from functools import partial
 import psutil
 from nats.js import JetStreamContext
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from benchmarks.service import NO_OP, serving
 from benchmarks.stack import Child, Stack
@@ -19,7 +19,7 @@ from benchmarks.stack import Child, Stack
 WARM_UP = 20  # tasks
 PUBLISHED_AT_ONCE = 100  # tasks
 ENDS_READ_EVERY_S = 0.1  # a read takes processor time from the worker
-SUBJECT = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
+SUBJECT = subjects.tasks(TaskType.TRANSCRIPTION, Priority.NORMAL)
 
 
 async def tasks_a_second(stack: Stack, count: int, *, replicas: int = 1) -> float:

@@ -8,7 +8,7 @@ from itertools import islice
 from nats.js.api import DeliverPolicy
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.settings import Settings
 from app.storage.jetstream import streams
@@ -21,7 +21,7 @@ from benchmarks.stack import Child, Stack
 
 AT_ONCE = 5_000  # messages
 NAMES = Settings(_env_file=None).stream_names
-SUBJECT = subjects.tasks(Lane.TRANSCRIPTION, Priority.LOW)
+SUBJECT = subjects.tasks(TaskType.TRANSCRIPTION, Priority.LOW)
 USERS = 1000  # each of whom has as many tasks
 UNUSED_SEQUENCE = 10**9  # of no task message
 Messages = Iterator[tuple[str, bytes]]
@@ -82,7 +82,12 @@ def _tasks(count: int) -> Messages:
 
 def _logs(count: int) -> Messages:
     event = ProgressEvent(
-        task_id="ID", kind=Lane.TRANSCRIPTION, state=State.QUEUED, max_attempts=4, sequence=1, time=datetime.now(UTC)
+        task_id="ID",
+        kind=TaskType.TRANSCRIPTION,
+        state=State.QUEUED,
+        max_attempts=4,
+        sequence=1,
+        time=datetime.now(UTC),
     )
     body = event.model_dump_json().encode()
     for number in range(count):

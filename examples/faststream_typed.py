@@ -5,7 +5,7 @@ import os
 from faststream import AckPolicy, FastStream
 from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
 from nats.js.api import RetentionPolicy
-from natscribe import Lane, Priority, Settings, TranscriptionResult, TranscriptionTask
+from natscribe import Priority, Settings, TaskType, TranscriptionResult, TranscriptionTask
 from natscribe.faststream import RESULTS, Result, broker, pull_inbox
 from natscribe.schemas import subjects
 from pydantic import BaseModel
@@ -52,7 +52,7 @@ async def submit(recording: Uploaded, message: NatsMessage) -> None:
     task = TranscriptionTask(
         task_id=recording.id, audio_file_id=recording.name, user_id=recording.user_id, diarize=True
     )
-    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(TaskType.TRANSCRIPTION, Priority.NORMAL)
     await natscribe.publish(task, subject, stream=settings.stream_names.tasks, headers={"Nats-Msg-Id": task.task_id})
     await message.ack()
 

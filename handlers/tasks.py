@@ -1,4 +1,4 @@
-"""Handles granted tasks: a handler for each lane (type of task)."""
+"""Handles granted tasks: a handler for each task type."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -7,7 +7,7 @@ from natscribe.schemas.diarization import DiarizationResult, DiarizationTask
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionResult, TranscriptionTask
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 
 from app.container import Container
 from app.speech.diarizer import Diarizer
@@ -45,10 +45,10 @@ async def transcribe_live(
     return await live_transcriber.transcribe(task, attempt.checkpoint, attempt.append)
 
 
-HANDLERS: Mapping[Lane, Callable[..., Awaitable[Result]]] = {  # `...`: handlers differ in their parameters
-    Lane.TRANSCRIPTION: transcribe,
-    Lane.DIARIZATION: diarize,
-    Lane.LIVE: transcribe_live,
+HANDLERS: Mapping[TaskType, Callable[..., Awaitable[Result]]] = {  # `...`: handlers differ in their parameters
+    TaskType.TRANSCRIPTION: transcribe,
+    TaskType.DIARIZATION: diarize,
+    TaskType.LIVE: transcribe_live,
 }
 
 

@@ -41,7 +41,7 @@ from .task_list import ListRequest, TaskPage
 from .task_queues import QueueOverview, QueueRequest
 from .transcription import SegmentsEvent
 from .voices import EnrollRequest, ForgetRequest, Forgotten, RenameRequest, Voice, VoicePage, VoicesRequest
-from .wire import Lane
+from .wire import TaskType
 from .workers import WorkerInfo, WorkersRequest
 
 
@@ -164,18 +164,18 @@ _PUBLISHING: Final = (
     "`failed` task if it has a new task id, else it becomes a dead letter."
 )
 _TASKS: Final = {
-    Lane.TRANSCRIPTION: "Transcribe a recording: report progress, publish segments as they are transcribed, then the "
-    "result.",
-    Lane.DIARIZATION: "Detect who speaks when in a recording: report progress, then publish the result.",
-    Lane.LIVE: "Transcribe audio while it is being published: publish segments, and the result at the end.",
+    TaskType.TRANSCRIPTION: "Transcribe a recording: report progress, publish segments as they are transcribed, then "
+    "the result.",
+    TaskType.DIARIZATION: "Detect who speaks when in a recording: report progress, then publish the result.",
+    TaskType.LIVE: "Transcribe audio while it is being published: publish segments, and the result at the end.",
 }
-TASK_QUEUES: Mapping[Lane, Channel] = {
-    lane: Channel(
-        subjects.tasks(lane, "{priority}"),
-        f"{lane}Tasks",
-        f"submit{lane.capitalize()}",
-        f"Submit a {lane.task} task",
-        TASKS[lane],
+TASK_QUEUES: Mapping[TaskType, Channel] = {
+    task_type: Channel(
+        subjects.tasks(task_type, "{priority}"),
+        f"{task_type}Tasks",
+        f"submit{task_type.capitalize()}",
+        f"Submit a {task_type.task} task",
+        TASKS[task_type],
         tag=Tag.SUBMIT,
         headers=TaskHeaders,
         publishers=(*SERVICE, *PUBLISHER),  # the service replays dead letters
@@ -183,7 +183,7 @@ TASK_QUEUES: Mapping[Lane, Channel] = {
         stream="tasks",
         description=f"{summary}\n\n{_PUBLISHING}",
     )
-    for lane, summary in _TASKS.items()
+    for task_type, summary in _TASKS.items()
 }
 FRAMES = Channel(
     subjects.live_audio("{task_id}"),

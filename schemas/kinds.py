@@ -9,26 +9,26 @@ from .diarization import DiarizationResult, DiarizationTask
 from .live import LiveTask
 from .task_fields import RecordingTaskFields
 from .transcription import TranscriptionResult, TranscriptionTask
-from .wire import Lane
+from .wire import TaskType
 
 Task = TranscriptionTask | DiarizationTask | LiveTask
 Result = TranscriptionResult | DiarizationResult
 
-TASKS: dict[Lane, type[TranscriptionTask] | type[DiarizationTask] | type[LiveTask]] = {
-    Lane.TRANSCRIPTION: TranscriptionTask,
-    Lane.DIARIZATION: DiarizationTask,
-    Lane.LIVE: LiveTask,
+TASKS: dict[TaskType, type[TranscriptionTask] | type[DiarizationTask] | type[LiveTask]] = {
+    TaskType.TRANSCRIPTION: TranscriptionTask,
+    TaskType.DIARIZATION: DiarizationTask,
+    TaskType.LIVE: LiveTask,
 }
 RESULT: TypeAdapter[Result] = TypeAdapter(Result, config=ConfigDict(defer_build=True))
 
 
-def read_task(lane: Lane, body: bytes | str) -> Task:
+def read_task(task_type: TaskType, body: bytes | str) -> Task:
     """Parse a task that the service, in whatever version, has accepted; fields of later versions are preserved.
 
     Raises:
         ValueError: The task has a value that this version does not support.
     """
-    return TASKS[lane].model_validate_json(body, extra="allow")
+    return TASKS[task_type].model_validate_json(body, extra="allow")
 
 
 def due_at(task: Task | None, stored_at: datetime) -> datetime:

@@ -15,7 +15,7 @@ from .kinds import Task, read_task
 from .live import LiveTask
 from .progress import ProgressEvent, State, TaskState, Waiting
 from .transcription import TranscriptionTask
-from .wire import MAX_KEEP_S, Input, Kind, Lane, Message, Priority, TaskId, Time, UserId
+from .wire import MAX_KEEP_S, Input, Kind, Message, Priority, TaskId, TaskType, Time, UserId
 
 REPLY_TIMEOUT_S = 5.0  # how long clients wait for a reply
 READ_WITHIN_S = REPLY_TIMEOUT_S - 1  # how long the service may read for a reply, so that a failure reaches the client
@@ -128,8 +128,8 @@ class TaskStatus(Waiting, TaskSummary):  # the last base has the first fields
         """
         if not isinstance(task, dict):
             return task
-        lane = Lane(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else Lane.LIVE
-        return read_task(lane, to_json(task))
+        task_type = TaskType(info.data.get("kind", Kind.TRANSCRIPTION)) if "audio_file_id" in task else TaskType.LIVE
+        return read_task(task_type, to_json(task))
 
 
 class Deleted(Message):

@@ -22,12 +22,12 @@ class StreamNames:
     ready: str
     consumer_stem: str
 
-    def slot_consumer(self, slots: str) -> str:
+    def slot_consumer(self, pool: str) -> str:
         """Return the name of the durable consumer of grants, the messages that let a worker start a task.
 
-        `slots`: which of a worker's slots the tasks need, "recordings" or "live"; each slot runs one task at a time.
+        `pool`: the slots that the tasks need, "recordings" or "live"; each slot of a worker runs one task at a time.
         """
-        return f"{self.consumer_stem}_ready_{slots}"
+        return f"{self.consumer_stem}_ready_{pool}"
 
     @property
     def progress_projection(self) -> str:

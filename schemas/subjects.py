@@ -6,7 +6,7 @@ yields a wildcard subject, e.g. for all tasks.
 
 from typing import Literal
 
-from .wire import Kind, Lane, Priority
+from .wire import Kind, Priority, TaskType
 
 STATUS = "tasks.status"
 RESULT = "tasks.result"
@@ -28,7 +28,7 @@ ALL_TASKS = "tasks.>"
 ALL_ACCEPTED = "accepted.tasks.>"  # the task stream republishes stored tasks on these subjects
 ALL_REMINDERS = "retention.reminders.*.*.*"  # internal: of a user, a recording and a task
 ALL_DUE = "retention.due.*.*.*"  # internal: due reminders
-ALL_READY = "ready.*.*"  # internal: grants, by kind of slots and sequence of the task message
+ALL_READY = "ready.*.*"  # internal: grants, by pool of slots and sequence of the task message
 REMOVED = "scheduler.removed"  # internal: a task message was deleted
 POSITIONS = "scheduler.positions"  # internal: request for the positions of waiting tasks
 
@@ -37,27 +37,27 @@ POSITIONS = "scheduler.positions"  # internal: request for the positions of wait
 _INBOXES = ("_INBOX", "_R_.")
 
 
-def tasks(lane: Lane, priority: Priority | Literal["{priority}"]) -> str:
-    """Return the subject of a task queue, i.e. of the tasks of one lane (type of task) and one priority.
+def tasks(task_type: TaskType, priority: Priority | Literal["{priority}"]) -> str:
+    """Return the subject of a task queue, i.e. of the tasks of one task type and one priority.
 
     `priority`: a priority, or `{priority}` for the address of the queue's channel in the AsyncAPI document.
     """
-    return f"tasks.{lane}.{priority}"
+    return f"tasks.{task_type}.{priority}"
 
 
-def queue_of(subject: str) -> tuple[Lane, Priority]:
-    """Return the lane and the priority of the task queue with this subject.
+def queue_of(subject: str) -> tuple[TaskType, Priority]:
+    """Return the type of the tasks and the priority of the task queue with this subject.
 
     Raises:
         ValueError: No task queue has this subject.
     """
-    _, lane, priority = subject.split(".")
-    return Lane(lane), Priority(priority)
+    _, task_type, priority = subject.split(".")
+    return TaskType(task_type), Priority(priority)
 
 
-def accepted(lane: Lane, priority: str = "*") -> str:
+def accepted(task_type: TaskType, priority: str = "*") -> str:
     """Return the subject on which the task stream republishes tasks once they are stored; `*`: of any priority."""
-    return f"accepted.tasks.{lane}.{priority}"
+    return f"accepted.tasks.{task_type}.{priority}"
 
 
 def append_to(subject: str) -> str:
@@ -151,13 +151,13 @@ def all_reminders(user: str = "*", recording: str = "*", task_id: str = "*") -> 
     return f"retention.*.{user}.{recording}.{task_id}"
 
 
-def ready(slots: str, sequence: int | str) -> str:
+def ready(pool: str, sequence: int | str) -> str:
     """Return the subject of a grant, the message that lets a worker start a task.
 
-    `slots`: which of a worker's slots the task needs, "recordings" or "live"; each slot runs one task at a time.
+    `pool`: the slots that the task needs, "recordings" or "live"; each slot of a worker runs one task at a time.
     `sequence`: the stream sequence of the task message, or `*` for all grants.
     """
-    return f"ready.{slots}.{sequence}"
+    return f"ready.{pool}.{sequence}"
 
 
 def is_inbox(subject: str) -> bool:

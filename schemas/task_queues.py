@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from .wire import Input, Kind, Lane, Message, Priority, Seconds, Time, UserId
+from .wire import Input, Kind, Message, Priority, Seconds, TaskType, Time, UserId
 
 MAX_LISTED_USERS = 20  # in one reply
 
@@ -12,9 +12,9 @@ class QueueRequest(Input):
 
 
 class QueueStatus(Message):
-    """The state of one task queue, which holds the tasks of one lane (type of task) and one priority."""
+    """The state of one task queue, which holds the tasks of one task type and one priority."""
 
-    queue: Lane = Field(description="Lane of the queue, i.e. the type of its tasks.")
+    queue: TaskType = Field(description="Type of the tasks in the queue.")
     kind: Kind = Field(description="Kind of result that the tasks produce; `transcription` also for live tasks.")
     priority: Priority = Field(description="Priority of the tasks.")
     waiting: int = Field(ge=0, description="Number of tasks that wait for a worker.", examples=[12])

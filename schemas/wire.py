@@ -151,8 +151,8 @@ class Kind(DescribedEnum):
     DIARIZATION = "diarization", "Speaker diarization: who speaks when."
 
 
-class Lane(DescribedEnum):
-    """The type of the tasks in a task queue; there is one task queue for each lane and each priority."""
+class TaskType(DescribedEnum):
+    """The type of a task; there is one task queue for each task type and each priority."""
 
     TRANSCRIPTION = "transcription", "Recordings to transcribe."
     DIARIZATION = "diarization", "Recordings to diarize."
@@ -160,13 +160,13 @@ class Lane(DescribedEnum):
 
     @property
     def task(self) -> str:
-        """What texts for people call a task of this lane: "transcription", "diarization" or "live transcription"."""
-        return "live transcription" if self is Lane.LIVE else self.value
+        """What texts for people call a task of this type: "transcription", "diarization" or "live transcription"."""
+        return "live transcription" if self is TaskType.LIVE else self.value
 
     @property
     def kind(self) -> Kind:
-        """The kind of the tasks in this lane: live tasks are transcriptions, too."""
-        return Kind.DIARIZATION if self is Lane.DIARIZATION else Kind.TRANSCRIPTION
+        """The kind of tasks of this type: live tasks are transcriptions, too."""
+        return Kind.DIARIZATION if self is TaskType.DIARIZATION else Kind.TRANSCRIPTION
 
 
 class Priority(DescribedEnum):

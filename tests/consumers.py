@@ -13,14 +13,14 @@ from faststream.nats.annotations import NatsMessage
 from nats.aio.client import Client
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.fleet.stream_guard.provisioning import provision
 from app.runtime.cancellation import cancel_all
 from app.runtime.supervision import run_forever
 from app.settings import Settings
 from app.storage.jetstream.nats_py_compat import send_pings_in_order
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.fair_queue import Quota
 from app.tasks.queue.granted_task import GrantedTask, GrantReader
 from app.tasks.queue.grants import Grants
@@ -31,7 +31,7 @@ from app.tasks.queue.task_slots import TaskSlot, TaskSlots
 from tests.publishers import publishers
 from tests.waiting import eventually
 
-KEYS = [(lane, priority) for priority in Priority for lane in (Lane.TRANSCRIPTION, Lane.DIARIZATION)]
+KEYS = [(task_type, priority) for priority in Priority for task_type in (TaskType.TRANSCRIPTION, TaskType.DIARIZATION)]
 UNLIMITED = Quota()
 
 
@@ -50,8 +50,8 @@ class Fleet:
         broker = NatsBroker(url, max_reconnect_attempts=-1, reconnect_time_wait=1, logger=None, graceful_timeout=5)
         connection = await broker.connect()
         send_pings_in_order(connection)
-        slot = TaskSlot(Slots.RECORDINGS)
-        handlers = dict.fromkeys((Lane.TRANSCRIPTION, Lane.DIARIZATION), self._handle)
+        slot = TaskSlot(SlotPool.RECORDINGS)
+        handlers = dict.fromkeys((TaskType.TRANSCRIPTION, TaskType.DIARIZATION), self._handle)
         slot.subscribe(
             broker,
             GrantReader(TaskMessages(connection, publishers(connection).removed, self.names)),
@@ -74,7 +74,7 @@ class Fleet:
         """Wait until each slot has an open pull."""
 
         async def is_idle() -> bool:
-            ready = self.names.slot_consumer(Slots.RECORDINGS)
+            ready = self.names.slot_consumer(SlotPool.RECORDINGS)
             info = await self.nc.jetstream().consumer_info(self.names.ready, ready)
             return (info.num_waiting or 0) >= len(self.consumers)
 

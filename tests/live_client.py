@@ -11,7 +11,7 @@ from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import END
 from natscribe.schemas.live import LiveAudio
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from tests.waiting import eventually
 
@@ -32,7 +32,7 @@ class LiveClient:
         """Publish the task."""
         task = {"task_id": self.task_id, "user_id": 7, "audio": self._audio.model_dump(mode="json")} | options
         await self._until_stored(
-            subjects.tasks(Lane.LIVE, Priority.NORMAL), json.dumps(task).encode(), {"Nats-Msg-Id": self.task_id}
+            subjects.tasks(TaskType.LIVE, Priority.NORMAL), json.dumps(task).encode(), {"Nats-Msg-Id": self.task_id}
         )
 
     async def send(self, first: int = 0, stop: int | None = None, *, end: bool = True) -> None:

@@ -78,7 +78,7 @@ class Expiry:
             return False
         if ended.event.error is not None:
             await self.dead_letters.put_failed(message, ended.event)
-            self.dead_letters.meter.failed(message.lane, ended.event.state, ended.event.error.code, seconds=None)
+            self.dead_letters.meter.failed(message.task_type, ended.event.state, ended.event.error.code, seconds=None)
         await self.messages.remove(ended)
         return True
 

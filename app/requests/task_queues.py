@@ -38,8 +38,8 @@ class QueueOverviews:
 
 def _status_of(queue: TaskQueue) -> QueueStatus:
     return QueueStatus(
-        queue=queue.lane,
-        kind=queue.lane.kind,
+        queue=queue.task_type,
+        kind=queue.task_type.kind,
         priority=queue.priority,
         waiting=queue.waiting,
         scheduled=queue.scheduled,

@@ -6,34 +6,34 @@ import numpy as np
 import pytest
 
 from benchmarks import kinds
-from benchmarks.kinds import REPOSITORY, Kind, kinds_in
+from benchmarks.kinds import REPOSITORY, RecordingKind, kinds_in
 from tests.truth.recordings import RATE, channels_of, read
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Kind]:
+def repository(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RecordingKind]:
     kinds = kinds_in(REPOSITORY, tmp_path_factory.mktemp("channels"))
     return {kind.name.partition(",")[0]: kind for kind in kinds}
 
 
-def test_every_kind_is_represented(repository: dict[str, Kind]) -> None:
+def test_every_kind_is_represented(repository: dict[str, RecordingKind]) -> None:
     prompts = {f"prompts-{language}" for language in ("en", "es", "fr", "it", "ru")}
     others = {"dictation-en", "dictation-ru", "languages", "short-en", "short-ru", "two-channels", "calls"}
     assert repository.keys() == prompts | others
 
 
-def test_every_recording_has_audio_and_words(repository: dict[str, Kind]) -> None:
+def test_every_recording_has_audio_and_words(repository: dict[str, RecordingKind]) -> None:
     for kind in repository.values():
         assert all(recording.seconds > 2 for recording in kind.recordings)
         assert all(len(recording.words.split()) >= 3 for recording in kind.recordings)
 
 
-def test_the_bare_engine_detects_the_language_of_each_window_of_several(repository: dict[str, Kind]) -> None:
+def test_the_bare_engine_detects_the_language_of_each_window_of_several(repository: dict[str, RecordingKind]) -> None:
     assert [name for name, kind in repository.items() if kind.bare_options] == ["languages"]
     assert repository["languages"].words[0].startswith("Please")
 
 
-def test_the_bare_engine_is_given_each_channel_as_a_file(repository: dict[str, Kind]) -> None:
+def test_the_bare_engine_is_given_each_channel_as_a_file(repository: dict[str, RecordingKind]) -> None:
     # Given the recording of two channels
     kind = repository["two-channels"]
     left, right = (read(recording.path) for recording in kind.recordings)
@@ -44,7 +44,7 @@ def test_the_bare_engine_is_given_each_channel_as_a_file(repository: dict[str, K
     assert kind.recordings[1].words.startswith("Нажмите 5")
 
 
-def test_calls_have_a_message_of_each_language_at_the_same_time(repository: dict[str, Kind]) -> None:
+def test_calls_have_a_message_of_each_language_at_the_same_time(repository: dict[str, RecordingKind]) -> None:
     # Given the calls that are made of the messages
     kind = repository["calls"]
     sides = list(zip(kind.recordings[::2], kind.recordings[1::2], strict=True))

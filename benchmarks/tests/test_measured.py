@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from benchmarks.by_kind import table
-from benchmarks.kinds import Kind
+from benchmarks.kinds import RecordingKind
 from benchmarks.measured import BATCHED, OURS, SEQUENTIAL, Measured, Overall, Round
 from tests.truth.recordings import Spoken
 
 SAID = "one two three four five six seven eight nine pound"
 
 
-KIND = Kind("some", (Spoken(Path("some.flac"), 60.0, SAID),))
+KIND = RecordingKind("some", (Spoken(Path("some.flac"), 60.0, SAID),))
 
 
-def measured(ours: float, texts: dict[str, str], kind: Kind = KIND) -> Measured:
+def measured(ours: float, texts: dict[str, str], kind: RecordingKind = KIND) -> Measured:
     row = Measured(kind)
     row.rounds[OURS].extend([Round(ours, [texts[OURS]]), Round(ours + 2, [texts[OURS]])])
     row.rounds[BATCHED].append(Round(10.0, [texts[BATCHED]]))

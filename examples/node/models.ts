@@ -211,7 +211,7 @@ export interface QueueRequest {
   
 }
 export interface QueueStatus {
-  'queue': Lane;
+  'queue': TaskType;
   'kind': Kind;
   'priority': Priority;
   'waiting': number;
@@ -487,7 +487,6 @@ export type EnrollRequests = Voice | ErrorReply;
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "quota_exceeded" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type ForgetRequests = Forgotten | ErrorReply;
 export type Kind = "transcription" | "diarization";
-export type Lane = "transcription" | "diarization" | "live";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ListRequests = TaskPage | ErrorReply;
 export type Priority = "high" | "normal" | "low";
@@ -501,6 +500,7 @@ export type Source = "recording" | "live";
 export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "merging";
 export type State = "scheduled" | "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
+export type TaskType = "transcription" | "diarization" | "live";
 export type VoicesRequests = VoicePage | ErrorReply;
 export type WindowRequests = WindowReply | ErrorReply;
 export type WorkerRequests = WorkerInfo | ErrorReply;

@@ -21,7 +21,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, Source, TranscriptionResult
 from natscribe.schemas.voices import Consent
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.engines.messages import LiveDiarization
 from app.main import Worker
@@ -81,8 +81,8 @@ async def create(client: Client, kind: Kind, priority: Priority) -> str:
     return await client.create_diarization_task(RECORDING, priority=priority)
 
 
-async def in_queue(client: Client, queue: Lane, priority: Priority) -> str:
-    if queue is not Lane.LIVE:
+async def in_queue(client: Client, queue: TaskType, priority: Priority) -> str:
+    if queue is not TaskType.LIVE:
         return await create(client, queue.kind, priority)
     task = f"live-{priority}"
     with suppress(ClientError):  # the task may fail before its audio has ended
@@ -127,7 +127,7 @@ async def all_are_listed(client: Client) -> bool:
 async def every_queue(publisher: Client, operator: Client, engine: FakeEngine) -> list[str]:
     """A task in each queue that fails, and is replayed."""
     engine.fail_with, engine.live_failures = [DIED] * 6, [DIED] * 3
-    tasks = [await in_queue(publisher, queue, priority) for queue in Lane for priority in Priority]
+    tasks = [await in_queue(publisher, queue, priority) for queue in TaskType for priority in Priority]
     assert [await end_of(publisher, task) for task in tasks] == [State.FAILED] * 9
     assert {letter.task_id async for letter in operator.dead_letters()} == set(tasks)
     assert (await operator.queue()).dead_letters == 9

@@ -9,7 +9,7 @@ from natscribe.faststream import RECONNECT_WITHOUT_LIMIT
 from natscribe.schemas import subjects
 
 from app.settings import Settings
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.task_log.log import TaskLog
 from tests.publishers import publishers
 
@@ -26,7 +26,7 @@ async def observed_grants(settings: Settings) -> AsyncIterator[dict[int, None]]:
         settings.nats_servers, max_reconnect_attempts=RECONNECT_WITHOUT_LIMIT, reconnect_time_wait=0.1
     )
     try:
-        await nc.subscribe(subjects.ready(Slots.RECORDINGS, "*"), cb=note)
+        await nc.subscribe(subjects.ready(SlotPool.RECORDINGS, "*"), cb=note)
         yield granted
     finally:
         await nc.close()

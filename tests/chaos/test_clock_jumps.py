@@ -19,7 +19,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
 
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from tests.e2e.conftest import LIBRIVOX, TWO_READERS, running, servers
 from tests.e2e.test_recovery import batches_of, progress_of, result_of
 from tests.playing import joined, play
@@ -76,7 +76,7 @@ class Heartbeats:
         if message.data == b"+WPI":
             self.at.setdefault(message.subject, []).append(time.monotonic())
 
-    def longest_pause(self, slots: Slots) -> float:
+    def longest_pause(self, slots: SlotPool) -> float:
         """Return the longest time between two heartbeats of one delivery of a grant, in seconds."""
         return max(
             later - earlier for subject, at in self.at.items() if slots in subject for earlier, later in pairwise(at)
@@ -161,7 +161,7 @@ async def test_tasks_survive_jumps_of_the_system_clock(
             results = [await result_of(client, log.task_id) for log in logs]
             await eventually(subscriber.agrees)
             due_in = [at - datetime.now(UTC) for at in await eventually(partial(due_times, nc, count=4))]
-    pauses = {slots: heartbeats.longest_pause(slots) for slots in Slots}
+    pauses = {slots: heartbeats.longest_pause(slots) for slots in SlotPool}
     with capsys.disabled():
         print(f"\nlongest pauses between heartbeats: {pauses}; to be erased in {min(due_in)} to {max(due_in)}")
     # Then each task has the text of the undisturbed run, one end, no gap, and one attempt
@@ -173,8 +173,8 @@ async def test_tasks_survive_jumps_of_the_system_clock(
         assert {event.attempt for event in progress} == {1}
     # And no heartbeat was lost, and nothing is erased early
     assert heartbeats.deliveries() == {"1"}
-    assert pauses[Slots.RECORDINGS] < 2 * settings.task_heartbeat
-    assert pauses[Slots.LIVE] < LIVE_ACK_WAIT_S
+    assert pauses[SlotPool.RECORDINGS] < 2 * settings.task_heartbeat
+    assert pauses[SlotPool.LIVE] < LIVE_ACK_WAIT_S
     assert all(timedelta() < left <= KEEP for left in due_in)
 
 

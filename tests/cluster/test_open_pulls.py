@@ -10,7 +10,7 @@ from natscribe.schemas import subjects
 
 from app.fleet.stream_guard.provisioning import provision
 from app.settings import Settings
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from tests.consumers import KEYS, Fleet, fleet
 from tests.nats_cluster import NatsCluster
 from tests.waiting import eventually
@@ -46,7 +46,7 @@ async def test_each_message_is_handled_once_and_soon(cluster: NatsCluster, setti
         await consumers.handles_once(bodies, within=ON_TIME_S)
         # When the leader of the idle consumer steps down
         await consumers.become_idle()
-        ready = f"{consumers.names.ready}.{consumers.names.slot_consumer(Slots.RECORDINGS)}"
+        ready = f"{consumers.names.ready}.{consumers.names.slot_consumer(SlotPool.RECORDINGS)}"
         await nc.request(f"$JS.API.CONSUMER.LEADER.STEPDOWN.{ready}", timeout=10)
         # Then messages are handled soon
         bodies += await publish_in_all_queues(consumers, "after")
@@ -67,7 +67,7 @@ async def test_messages_are_handled_soon_after_the_death_of_a_server(
         async def has_leader() -> bool:
             js, names = nc.jetstream(), consumers.names
             try:
-                return bool(await js.consumer_info(names.ready, names.slot_consumer(Slots.RECORDINGS)))
+                return bool(await js.consumer_info(names.ready, names.slot_consumer(SlotPool.RECORDINGS)))
             except NatsError:
                 return False
 

@@ -17,7 +17,7 @@ from natscribe.schemas.live import (
     MIN_FRAME_S,
 )
 from natscribe.schemas.requests import SubtitleLimits
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.settings import Settings
 from app.storage.jetstream import streams
@@ -60,7 +60,7 @@ def test_the_tables_that_follow_from_the_code_are_up_to_date() -> None:
 
 
 def test_the_streams() -> None:
-    queues, settings = [f"tasks.{queue}.*" for queue in Lane], Settings(_env_file=None)
+    queues, settings = [f"tasks.{queue}.*" for queue in TaskType], Settings(_env_file=None)
     expected = [
         [
             config.name,
@@ -74,7 +74,7 @@ def test_the_streams() -> None:
     assert [
         [quoted(name)[0], quoted(subjects_cell), keeps, age] for name, subjects_cell, keeps, age in table("stream")
     ] == expected
-    assert task_subjects() == [f"tasks.{queue}.{priority}" for priority in Priority for queue in Lane]
+    assert task_subjects() == [f"tasks.{queue}.{priority}" for priority in Priority for queue in TaskType]
 
 
 def test_the_buckets() -> None:
@@ -147,7 +147,7 @@ def test_every_named_subject_exists() -> None:
     }
     of_tasks = (subjects.progress, subjects.segments, subjects.results, subjects.live_audio, subjects.partials)
     existing |= {subject(task_id) for subject in of_tasks for task_id in ("*", "t1")} | {subjects.speakers("*")}
-    existing |= {f"tasks.{queue}.*" for queue in Lane}
+    existing |= {f"tasks.{queue}.*" for queue in TaskType}
     named = set(
         re.findall(
             r"(?<![.{])\b(?:tasks|progress|segments|speakers|partials|live|results|dead_letters)(?:\.(?!md\b)(?:[a-z0-9_]++|\*))++(?!\.<)",

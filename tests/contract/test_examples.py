@@ -12,7 +12,7 @@ from natscribe.schemas import examples, subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import ResultRequest
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from natscribe.transcript_page import page as page_of
 
 from app.command.page import WEBSOCKET_PORT
@@ -57,7 +57,7 @@ def test_the_commands_of_the_readme_are_of_the_contract(name: str) -> None:
     (block,) = re.findall(r"```sh\n(.*?)```", read(ROOT / name), flags=re.DOTALL)
     upload, publish, follow, get_result = (shlex.split(line) for line in block.splitlines())
     task = TranscriptionTask.model_validate_json(publish[-1])
-    assert publish[-2] == subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
+    assert publish[-2] == subjects.tasks(TaskType.TRANSCRIPTION, Priority.NORMAL)
     assert f"Nats-Msg-Id:{task.task_id}" in publish
     assert f"nats://{upload[3]}" == Settings.model_fields["audio_store"].default
     assert upload[4] == task.audio_file_id

@@ -15,7 +15,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import State, next_event
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.container import Container
 from app.engines.model_loader import ModelLoader
@@ -30,7 +30,7 @@ from app.storage.jetstream import connection
 from app.storage.jetstream.connection_monitor import ConnectionMonitor
 from app.storage.jetstream.publishers import Publishers
 from app.storage.jetstream.pull_inbox import PullInbox
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.fair_queue import QueuedTask
 from app.tasks.queue.granted_task import GrantedTask
 from app.tasks.queue.grants import Grants, all_grants, read_grant
@@ -93,7 +93,7 @@ class Parts(Container):
     async def publish(
         self,
         task_id: str,
-        queue: Lane = Lane.TRANSCRIPTION,
+        queue: TaskType = TaskType.TRANSCRIPTION,
         priority: Priority = Priority.NORMAL,
         *,
         seconds: float | None = None,
@@ -143,13 +143,15 @@ class Parts(Container):
             return await self.log.end(running, UNREADABLE if state is State.FAILED else None)
         return running if state is State.RUNNING else await self.advance(running, state)
 
-    async def deliver(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> StoredMessage:
+    async def deliver(
+        self, queue: TaskType = TaskType.TRANSCRIPTION, priority: Priority = Priority.NORMAL
+    ) -> StoredMessage:
         """Deliver the next message of a queue."""
         return (await self.take(queue, priority)).stored
 
-    async def take(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> GrantedTask:
+    async def take(self, queue: TaskType = TaskType.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> GrantedTask:
         """Grant the first task of a queue that has no grant, and deliver it; or deliver a returned one again."""
-        slots = Slots.of(queue)
+        slots = SlotPool.of(queue)
         inbox = PullInbox(self.server.client, NAMES.ready, NAMES.slot_consumer(slots))
         if not self.server.streams[NAMES.ready].holds_message_for(NAMES.slot_consumer(slots)):
             await self.grant(queue, priority)
@@ -174,7 +176,7 @@ class Parts(Container):
         scheduler, stored = self.scheduler, self.server.streams[NAMES.tasks].messages
         return scheduler.queue.waiting.total() + len(scheduler.granted) + len(scheduler.scheduled) == len(stored)
 
-    async def grant(self, queue: Lane = Lane.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> None:
+    async def grant(self, queue: TaskType = TaskType.TRANSCRIPTION, priority: Priority = Priority.NORMAL) -> None:
         """Grant the first task of a queue that has no grant."""
         grants = Grants(self.publishers.grants, NAMES)
         granted = {grant.sequence for grant in await all_grants(self.server.client, NAMES)}

@@ -127,8 +127,8 @@ async def service() -> AsyncIterator[NatsBroker]:
     """All channels, started once per session because that takes longer than a test; tests run on the session's loop."""
     instance = ServiceInstance("worker")
     broker, windows = NatsBroker(decoder=decode), channels.request_router(instance)
-    for lane, handler in HANDLERS.items():
-        broker.subscriber(TASK_QUEUES[lane].subject, no_reply=True)(handler)
+    for task_type, handler in HANDLERS.items():
+        broker.subscriber(TASK_QUEUES[task_type].subject, no_reply=True)(handler)
     channels.shared_windows(windows, ENGINE)
     broker.include_routers(channels.accepted_router(), channels.request_router(instance, *channels.REQUESTS), windows)
     async with TestNatsBroker(broker) as tested:

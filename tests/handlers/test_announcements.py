@@ -4,7 +4,7 @@ import pytest
 from faststream.nats import NatsBroker
 from natscribe.schemas import subjects
 from natscribe.schemas.headers import REPLAY_OF
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.tasks.queue.registration import Announcement
 from tests.handlers.conftest import Parts
@@ -24,11 +24,11 @@ INVALID = {
 invalid = pytest.mark.parametrize("body", INVALID.values(), ids=INVALID)
 
 
-@pytest.mark.parametrize("kind", Lane)
+@pytest.mark.parametrize("kind", TaskType)
 @pytest.mark.parametrize("priority", Priority)
 @pytest.mark.parametrize("replay", [{}, {REPLAY_OF: "7"}], ids=["new", "replayed"])
 async def test_a_stored_task_is_registered(
-    broker: NatsBroker, parts: Parts, kind: Lane, priority: Priority, replay: dict[str, str]
+    broker: NatsBroker, parts: Parts, kind: TaskType, priority: Priority, replay: dict[str, str]
 ) -> None:
     # When the task stream has stored a task, and publishes a copy with headers of the server
     await broker.publish(TASK, f"accepted.{subjects.tasks(kind, priority)}", headers=HEADERS | replay)
@@ -38,9 +38,9 @@ async def test_a_stored_task_is_registered(
 
 
 @invalid
-@pytest.mark.parametrize("kind", Lane)
+@pytest.mark.parametrize("kind", TaskType)
 async def test_an_invalid_task_is_left_to_the_worker_that_receives_it(
-    broker: NatsBroker, parts: Parts, kind: Lane, body: bytes
+    broker: NatsBroker, parts: Parts, kind: TaskType, body: bytes
 ) -> None:
     await broker.publish(
         body, f"accepted.{subjects.tasks(kind, Priority.HIGH)}", headers=HEADERS | {"content-type": "application/json"}
@@ -53,4 +53,4 @@ async def test_a_copy_with_invalid_headers_is_ignored(broker: NatsBroker, parts:
     parts.registration.announce.side_effect = ValueError("the headers name no message of a task queue")
     # When a copy with invalid or no headers arrives, then nothing is raised
     for headers in (HEADERS, HEADERS | {"Nats-Sequence": "twelve"}, {}):
-        await broker.publish(TASK, f"accepted.{subjects.tasks(Lane.TRANSCRIPTION, Priority.HIGH)}", headers=headers)
+        await broker.publish(TASK, f"accepted.{subjects.tasks(TaskType.TRANSCRIPTION, Priority.HIGH)}", headers=headers)

@@ -1,4 +1,4 @@
-"""Tasks: the messages of each lane reach their handler, which appends the updates of the engine."""
+"""Tasks: the messages of each task type reach their handler, which appends the updates of the engine."""
 
 import pytest
 from faststream.nats import NatsBroker
@@ -6,7 +6,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.live import LiveTask
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.speech.updates import Checkpoint, Task
 from tests.handlers.conftest import UPDATES, Parts
@@ -19,29 +19,29 @@ LIVE_TASK = {"task_id": "t1", "user_id": 7, "audio": {"codec": "pcm_s16le"}}
 
 @pytest.mark.parametrize("priority", Priority)
 @pytest.mark.parametrize(
-    ("lane", "task", "engine"),
+    ("task_type", "task", "engine"),
     [
-        (Lane.TRANSCRIPTION, TranscriptionTask.model_validate(TASK), "transcriber"),
-        (Lane.DIARIZATION, DiarizationTask.model_validate(TASK), "diarizer"),
-        (Lane.LIVE, LiveTask.model_validate(LIVE_TASK), "live_transcriber"),
+        (TaskType.TRANSCRIPTION, TranscriptionTask.model_validate(TASK), "transcriber"),
+        (TaskType.DIARIZATION, DiarizationTask.model_validate(TASK), "diarizer"),
+        (TaskType.LIVE, LiveTask.model_validate(LIVE_TASK), "live_transcriber"),
     ],
 )
 async def test_the_engine_of_the_lane_continues_from_the_checkpoint(
-    broker: NatsBroker, parts: Parts, lane: Lane, priority: Priority, task: Task, engine: str
+    broker: NatsBroker, parts: Parts, task_type: TaskType, priority: Priority, task: Task, engine: str
 ) -> None:
     # Given a task with a checkpoint
     parts.attempt.checkpoint = Checkpoint(processed_seconds=30.0)
     # When its message is delivered, from any of the queues
-    await broker.publish(task.model_dump(mode="json"), subjects.tasks(lane, priority))
+    await broker.publish(task.model_dump(mode="json"), subjects.tasks(task_type, priority))
     # Then its engine alone continues from the checkpoint, and its updates are appended in order
-    checkpoint = None if lane is Lane.DIARIZATION else parts.attempt.checkpoint
+    checkpoint = None if task_type is TaskType.DIARIZATION else parts.attempt.checkpoint
     for name in ("transcriber", "diarizer", "live_transcriber"):
         assert getattr(parts, name).began == ([(task, checkpoint)] if name == engine else [])
     assert parts.attempt.appended == [*UPDATES]
 
 
-@pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
-async def test_a_failed_append_stops_the_handler(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
+@pytest.mark.parametrize("queue", [TaskType.TRANSCRIPTION, TaskType.DIARIZATION])
+async def test_a_failed_append_stops_the_handler(broker: NatsBroker, parts: Parts, queue: TaskType) -> None:
     # Given a task that another worker has taken over
     parts.attempt.fails_with = RuntimeError("fenced")
     # When the first update is refused
@@ -51,8 +51,8 @@ async def test_a_failed_append_stops_the_handler(broker: NatsBroker, parts: Part
     assert parts.attempt.appended == [UPDATES[0]]
 
 
-@pytest.mark.parametrize("queue", [Lane.TRANSCRIPTION, Lane.DIARIZATION])
-async def test_an_invalid_task_reaches_no_engine(broker: NatsBroker, parts: Parts, queue: Lane) -> None:
+@pytest.mark.parametrize("queue", [TaskType.TRANSCRIPTION, TaskType.DIARIZATION])
+async def test_an_invalid_task_reaches_no_engine(broker: NatsBroker, parts: Parts, queue: TaskType) -> None:
     with pytest.raises(ValueError, match="user_id"):
         await broker.publish(TASK | {"user_id": None}, subjects.tasks(queue, Priority.NORMAL))
     assert parts.transcriber.began == parts.diarizer.began == []

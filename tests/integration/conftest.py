@@ -19,7 +19,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 from redis.asyncio import Redis
 
 from app.command.embedded import free_port
@@ -160,7 +160,7 @@ class Publisher:
     ) -> None:
         task = {"task_id": task_id, "audio_file_id": "meeting.flac", "user_id": 7} | options
         headers = None if seconds is None else {AUDIO_SECONDS: str(seconds)}
-        await self.js.publish(subjects.tasks(Lane(kind), priority), json.dumps(task).encode(), headers=headers)
+        await self.js.publish(subjects.tasks(TaskType(kind), priority), json.dumps(task).encode(), headers=headers)
 
     async def events(self, task_id: str) -> AsyncIterator[ProgressEvent]:
         """All events of a task from the first on, until one ends it."""

@@ -13,7 +13,7 @@ import yaml
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import AUDIO_SECONDS
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.engines.messages import Diarize, FindWindows, Job, Reply
 from app.runtime.errors import PermanentError, TransientError
@@ -60,15 +60,15 @@ class TroubledEngine(FakeEngine):
 
 async def publish_for_ever(publisher: Publisher) -> None:
     """All queues in turn, some ids twice, and never much before the worker."""
-    queues = itertools.cycle(itertools.product(Lane, Priority))
+    queues = itertools.cycle(itertools.product(TaskType, Priority))
     for number, (kind, priority) in enumerate(queues):
         task = {"task_id": f"t{number}", "user_id": 7}
-        task |= {"audio": AUDIO, "idle_seconds": 1} if kind is Lane.LIVE else {"audio_file_id": "meeting.flac"}
+        task |= {"audio": AUDIO, "idle_seconds": 1} if kind is TaskType.LIVE else {"audio_file_id": "meeting.flac"}
         for _ in range(1 + (number % 4 < 2)):
             await publisher.js.publish(
                 subjects.tasks(kind, priority), json.dumps(task).encode(), headers={AUDIO_SECONDS: "30"}
             )
-        if kind is Lane.LIVE:
+        if kind is TaskType.LIVE:
             await publisher.js.publish(
                 subjects.live_audio(f"t{number}"), SPEECH, headers={"Nats-Msg-Id": f"t{number}-0"}
             )

@@ -8,7 +8,7 @@ from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.task_list import ListedTask
 from natscribe.schemas.task_queues import QueueOverview, QueueStatus
 from natscribe.schemas.transcription import Segment, SegmentsEvent, TranscriptionResult
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 TASK = {"task_id": "t1", "kind": Kind.TRANSCRIPTION, "state": State.RUNNING, "attempt": 1, "progress": 0}
@@ -33,9 +33,9 @@ def listed_task(**fields: object) -> ListedTask:
 def queue_overview(dead_letters: int = 0, **fields: object) -> QueueOverview:
     """Return nine queues with the same fields."""
     queues = [
-        QueueStatus.model_validate({"queue": lane, "kind": lane.kind, "priority": priority} | fields)
+        QueueStatus.model_validate({"queue": task_type, "kind": task_type.kind, "priority": priority} | fields)
         for priority in Priority
-        for lane in Lane
+        for task_type in TaskType
     ]
     return QueueOverview(queues=queues, dead_letters=dead_letters)
 

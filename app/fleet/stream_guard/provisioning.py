@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.storage.jetstream import streams
 from app.storage.jetstream.connection import StartError, TooFewServersError
 from app.storage.jetstream.lease import FLEET_STREAM, Confirm, unfenced
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 
 CREATION_REFUSED: Final = "NATS refuses to create the {kind} {name} ({reason})"
 FREE_SUBJECTS: Final = "Delete the stream that has its subjects (nats stream ls --subjects, nats stream rm NAME)"
@@ -101,7 +101,7 @@ async def inspect_streams(js: JetStreamContext, settings: Settings) -> Inspectio
 
 def _shortest_ack_wait(existing: list[tuple[Resource, Info]], settings: Settings) -> float:
     names = settings.stream_names
-    ready = names.slot_consumer(Slots.RECORDINGS)
+    ready = names.slot_consumer(SlotPool.RECORDINGS)
     waits = [info.config.ack_wait for queue, info in existing if queue.name == ready and isinstance(info, ConsumerInfo)]
     return min(filter(None, [settings.task_ack_wait, *waits]))
 

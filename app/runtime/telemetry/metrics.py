@@ -15,7 +15,7 @@ from faststream.asgi import AsgiResponse, get
 from faststream.asgi.handlers import HttpHandler
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
@@ -32,9 +32,9 @@ ERASED = ("task", "recording")
 Metric = TypeVar("Metric", Counter, Gauge, Histogram)
 
 
-def task_name(lane: Lane) -> str:
-    """Return the value of the label `task_name` for the tasks of a lane (transcription, diarization or live)."""
-    return f"process_{lane}"
+def task_name(task_type: TaskType) -> str:
+    """Return the value of the label `task_name` for the tasks of a type (transcription, diarization or live)."""
+    return f"process_{task_type}"
 
 
 class Meter:
@@ -146,30 +146,30 @@ class Meter:
         return _with_series(gauge, labels)
 
     @contextmanager
-    def in_progress(self, lane: Lane) -> Iterator[None]:
-        """Count a task of the lane `lane` as running until the `with` block ends."""
-        with self._in_progress.labels(task_name(lane)).track_inprogress():
+    def in_progress(self, task_type: TaskType) -> Iterator[None]:
+        """Count a task of the type `task_type` as running until the `with` block ends."""
+        with self._in_progress.labels(task_name(task_type)).track_inprogress():
             yield
-        self.report_running(lane, since_progress=0.0, running=0.0)
+        self.report_running(task_type, since_progress=0.0, running=0.0)
 
-    def report_running(self, lane: Lane, *, since_progress: float, running: float) -> None:
-        """Set the gauges of a running task of the lane `lane`: how long it has run, and how long without progress.
+    def report_running(self, task_type: TaskType, *, since_progress: float, running: float) -> None:
+        """Set the gauges of a running task of the type `task_type`: how long it has run, and how long without progress.
 
-        Both are in seconds. If several tasks of the lane run in this process, the gauges show the task reported last.
-        They are set to 0 when a task of the lane ends.
+        Both are in seconds. If several tasks of the type run in this process, the gauges show the task reported last.
+        They are set to 0 when a task of the type ends.
         """
-        self._since.labels(task_name(lane)).set(since_progress)
-        self._running.labels(task_name(lane)).set(running)
+        self._since.labels(task_name(task_type)).set(since_progress)
+        self._running.labels(task_name(task_type)).set(running)
 
     def completed(
-        self, lane: Lane, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
+        self, task_type: TaskType, seconds: float, audio_seconds: float | None, untranscribed_seconds: float = 0.0
     ) -> None:
         """Count a completed task, its audio, and its speech for which no words were found.
 
         `seconds`: how long the worker took. `audio_seconds`: the duration of the audio; None: unknown.
         `untranscribed_seconds`: the duration of the speech without words.
         """
-        name = task_name(lane)
+        name = task_name(task_type)
         self._success.labels(name).inc()
         self._seconds.labels(name).observe(seconds)
         self._untranscribed.labels(name).inc(untranscribed_seconds)
@@ -177,17 +177,17 @@ class Meter:
             self._audio.labels(name).inc(audio_seconds)
             self._factor.labels(name).observe(seconds / audio_seconds)
 
-    def failed(self, lane: Lane, state: State, code: ErrorCode, seconds: float | None) -> None:
+    def failed(self, task_type: TaskType, state: State, code: ErrorCode, seconds: float | None) -> None:
         """Count a failed attempt at a task: as a retry, or as a failed task if `state` says that no retry follows.
 
         `seconds`: how long the worker took; None: the task has failed while it waited.
         """
         if state is State.RETRYING:
-            self._retries.labels(task_name(lane), code).inc()
+            self._retries.labels(task_name(task_type), code).inc()
             return
-        self._failure.labels(task_name(lane), code).inc()
+        self._failure.labels(task_name(task_type), code).inc()
         if seconds is not None:
-            self._seconds.labels(task_name(lane)).observe(seconds)
+            self._seconds.labels(task_name(task_type)).observe(seconds)
 
     def exposition(self) -> bytes:
         """Return all metrics in the text format of Prometheus; with `--workers N`, those of all N processes."""
@@ -201,14 +201,14 @@ class Meter:
 
 
 def _with_series(metric: Metric, labels: list[str] | None) -> Metric:
-    """Return a metric, with a series at 0 for each lane (kind of task) if its only label is `task_name`.
+    """Return a metric, with a series at 0 for each task type if its only label is `task_name`.
 
     Prometheus detects an increase only between two values, so a series must exist before its first event. `labels`: the
     names of the metric's labels.
     """
     if labels == ["task_name"]:
-        for lane in Lane:
-            metric.labels(task_name(lane))
+        for task_type in TaskType:
+            metric.labels(task_name(task_type))
     return metric
 
 

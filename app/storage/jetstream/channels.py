@@ -8,7 +8,7 @@ from natscribe.schemas import channels, subjects
 from natscribe.schemas.channels import SERVICE, Channel, Role, Tag
 from natscribe.schemas.headers import RequestHeaders, TaskHeaders
 from natscribe.schemas.kinds import TASKS
-from natscribe.schemas.wire import Lane, Time
+from natscribe.schemas.wire import TaskType, Time
 from pydantic import Field
 
 from app.engines.windows import WindowReply, WindowRequest
@@ -40,18 +40,18 @@ class Internal(Channel):
     publishers: tuple[Role, ...] = SERVICE
 
 
-ACCEPTED: Mapping[Lane, Channel] = {
-    lane: Channel(
-        subjects.accepted(lane, "{priority}"),
-        f"accepted{lane.capitalize()}Tasks",
-        f"accept{lane.capitalize()}",
-        f"Accepted {lane.task} tasks",
-        TASKS[lane],
+ACCEPTED: Mapping[TaskType, Channel] = {
+    task_type: Channel(
+        subjects.accepted(task_type, "{priority}"),
+        f"accepted{task_type.capitalize()}Tasks",
+        f"accept{task_type.capitalize()}",
+        f"Accepted {task_type.task} tasks",
+        TASKS[task_type],
         tag=Tag.INSIDE,
         headers=AcceptedHeaders,
         publishers=(),  # JetStream republishes tasks there
     )
-    for lane in Lane
+    for task_type in TaskType
 }
 WINDOWS = Channel(
     subjects.windows("{engine}"),
@@ -65,7 +65,7 @@ WINDOWS = Channel(
     publishers=SERVICE,
 )
 NO_RESULTS = Internal(subjects.no_results("{task_id}"), "noResults", subscribers=(), stream="results")
-GRANTS = Internal(subjects.ready("{slots}", "{sequence}"), "grants", subscribers=(), stream="ready")
+GRANTS = Internal(subjects.ready("{pool}", "{sequence}"), "grants", subscribers=(), stream="ready")
 REMOVED = Internal(subjects.REMOVED, "removedTasks")
 POSITIONS = Internal(subjects.POSITIONS, "positions")
 REMINDERS = Internal(

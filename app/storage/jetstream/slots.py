@@ -1,12 +1,12 @@
-"""The two kinds of slots: a slot is a worker's room for one running task."""
+"""The two pools of slots: a slot is a worker's room for one running task."""
 
 from enum import StrEnum
 
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 
 
-class Slots(StrEnum):
-    """The two kinds of slots of a worker; a slot is room for one running task.
+class SlotPool(StrEnum):
+    """The pools of slots of a worker; a slot is room for one running task.
 
     A worker has one slot for recordings and several slots for live tasks.
     """
@@ -15,6 +15,6 @@ class Slots(StrEnum):
     LIVE = "live"
 
     @classmethod
-    def of(cls, lane: Lane) -> "Slots":
-        """Return the kind of slots in which tasks of a lane (transcription, diarization or live) run."""
-        return cls.LIVE if lane is Lane.LIVE else cls.RECORDINGS
+    def of(cls, task_type: TaskType) -> "SlotPool":
+        """Return the pool in which tasks of a type (transcription, diarization or live) run."""
+        return cls.LIVE if task_type is TaskType.LIVE else cls.RECORDINGS

@@ -17,7 +17,7 @@ from natscribe.schemas.quotas import QUOTAS_BUCKET
 
 from app.settings import Settings
 from app.storage.jetstream import key_value
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 
 
 def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
@@ -58,8 +58,8 @@ def consumer_configs(settings: Settings) -> Iterator[tuple[str, ConsumerConfig]]
     The configurations do not set `num_replicas`, so that a consumer always has as many replicas as its stream.
     """
     names, wait = settings.stream_names, settings.task_ack_wait
-    for slots, ack_wait in ((Slots.RECORDINGS, wait), (Slots.LIVE, min(LIVE_ACK_WAIT_S, wait))):
-        yield names.ready, durable(names.slot_consumer(slots), subjects.ready(slots, "*"), ack_wait_s=ack_wait)
+    for pool, ack_wait in ((SlotPool.RECORDINGS, wait), (SlotPool.LIVE, min(LIVE_ACK_WAIT_S, wait))):
+        yield names.ready, durable(names.slot_consumer(pool), subjects.ready(pool, "*"), ack_wait_s=ack_wait)
     for stream, name, subject in (
         (names.progress, names.progress_projection, subjects.progress("*")),
         (names.results, names.results_projection, subjects.results("*")),

@@ -58,7 +58,7 @@ class DeadLetterStore:
             stream=self.names.dead_letters,
         )
         if not stored.duplicate:
-            self.meter.dead_letters.labels(task_name(message.lane), error.code).inc()
+            self.meter.dead_letters.labels(task_name(message.task_type), error.code).inc()
 
     def _headers(self, message: StoredMessage, task_id: str | None) -> dict[str, str]:
         # The time distinguishes messages with the same sequence: a recreated task stream counts from 1 again.

@@ -69,7 +69,7 @@ class Beginning:
         delivery.attempt = attempt = TaskAttempt(self.log, self.results, before, spans)
         bind_contextvars(attempt=attempt.number)
         if before.metadata.started_at is not None:
-            self.meter.redeliveries.labels(task_name(delivery.lane)).inc()
+            self.meter.redeliveries.labels(task_name(delivery.task_type)).inc()
         if before.event.state.ended:
             raise ObsoleteMessageError
         if before.event.sequence > 1:
@@ -123,7 +123,7 @@ class Beginning:
 
     def _report_start(self, delivery: Delivery, before: Record, attempt: TaskAttempt) -> None:
         log.info("task_started", audio_seconds=delivery.stored.audio_seconds)
-        name, started_at = task_name(delivery.lane), attempt.record.metadata.started_at
+        name, started_at = task_name(delivery.task_type), attempt.record.metadata.started_at
         if before.metadata.started_at is None and started_at is not None:
             since = due_at(before.metadata.task, before.metadata.created_at)
             self.meter.queue_wait.labels(name).observe(max((started_at - since).total_seconds(), 0.0))
@@ -136,4 +136,4 @@ class Beginning:
 def _valid_task(message: StoredMessage) -> Task:
     if (problem := message.problem) is not None:
         raise InvalidTaskError.of(problem)
-    return read_task(message.lane, message.body)
+    return read_task(message.task_type, message.body)

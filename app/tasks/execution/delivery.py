@@ -6,7 +6,7 @@ from typing import Self
 
 from nats.aio.msg import Msg
 from natscribe.jetstream.streams import LIVE_ACK_WAIT_S
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 
 from app.settings import Settings
 from app.tasks.execution.attempt import TaskAttempt
@@ -36,15 +36,15 @@ class Delivery:
     def of(cls, granted: GrantedTask, settings: Settings, ack_wait: float) -> Self:
         """Create the delivery of a granted task; `ack_wait`: of the consumer of recordings, in seconds."""
         heartbeat = settings.task_heartbeat * ack_wait / settings.task_ack_wait
-        if granted.stored.lane is Lane.LIVE:
+        if granted.stored.task_type is TaskType.LIVE:
             ack_wait = min(ack_wait, LIVE_ACK_WAIT_S)
             heartbeat = ack_wait / LIVE_HEARTBEATS
         return cls(granted.raw_message, granted.stored, ack_wait, heartbeat)
 
     @property
-    def lane(self) -> Lane:
-        """The lane (type) of the task."""
-        return self.stored.lane
+    def task_type(self) -> TaskType:
+        """The type of the task."""
+        return self.stored.task_type
 
     @property
     def seconds(self) -> float:

@@ -84,7 +84,7 @@ class Heartbeat:
                         await attempt.check()  # other writers may have appended before the subscription
                     if attempt is not None:
                         self.meter.report_running(
-                            delivery.lane, since_progress=attempt.seconds_since_progress, running=delivery.seconds
+                            delivery.task_type, since_progress=attempt.seconds_since_progress, running=delivery.seconds
                         )
                         await attempt.tick()
                 except FencedError as fenced:

@@ -28,9 +28,9 @@ class Telemetry:
     @contextmanager
     def during(self, delivery: Delivery) -> Iterator[None]:
         """Count the task as running while the `with` block runs, and name it in each line of the worker's log."""
-        context = {"task_name": task_name(delivery.lane), "worker": self.worker}
+        context = {"task_name": task_name(delivery.task_type), "worker": self.worker}
         with (
-            self.meter.in_progress(delivery.lane),
+            self.meter.in_progress(delivery.task_type),
             bound_contextvars(**context, task_id=None, attempt=None, trace_id=None),
         ):
             yield
@@ -41,13 +41,13 @@ class Telemetry:
         result = attempt.result if attempt else None
         code = outcome.error.code if outcome.error else None  # the message may name a file: only the task's log has it
         if attempt is None and outcome.ending is Ending.OBSOLETE:
-            self.meter.duplicates.labels(task_name(delivery.lane)).inc()
+            self.meter.duplicates.labels(task_name(delivery.task_type)).inc()
         if attempt is not None:
             attempt.spans.end()
             if state is State.COMPLETED:
                 self._report_completed(delivery, attempt)
         if code is not None and state in {State.FAILED, State.RETRYING}:
-            self.meter.failed(delivery.lane, state, code, delivery.seconds)
+            self.meter.failed(delivery.task_type, state, code, delivery.seconds)
         log.info(
             "task_delivery_ended",
             ending=outcome.ending,
@@ -63,4 +63,4 @@ class Telemetry:
         result = attempt.result
         gaps = result.untranscribed if isinstance(result, TranscriptionResult) else []
         untranscribed = sum(gap.end - gap.start for gap in gaps)
-        self.meter.completed(delivery.lane, delivery.seconds, attempt.audio_seconds, untranscribed)
+        self.meter.completed(delivery.task_type, delivery.seconds, attempt.audio_seconds, untranscribed)

@@ -11,9 +11,9 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.priority_order import PriorityOrder, served_before
 from app.tasks.queue.user_queues import LEAST_S, User, UserQueue, UserQueues, charge_for
 
@@ -30,10 +30,10 @@ class Quota(NamedTuple):
 
 
 class QueuedTask(NamedTuple):
-    """A waiting or running task, as the values that decide when it starts; `lane`: the kind of task."""
+    """A waiting or running task, as the values that decide when it starts."""
 
     user: User
-    lane: Lane
+    task_type: TaskType
     priority: Priority
     sequence: int  # stream sequence of the task message
     seconds: float = DEFAULT_S  # of audio, as charged to the user
@@ -48,8 +48,8 @@ class FairQueue:
         self.running: Counter[User] = Counter()
         self._served = defaultdict[User, float](float)  # seconds of audio / weight, since the last `take_served`
         self._quota = quota
-        self._orders = {slots: PriorityOrder() for slots in Slots}
-        self._users = {(slots, priority): UserQueues() for slots in Slots for priority in Priority}
+        self._orders = {pool: PriorityOrder() for pool in SlotPool}
+        self._users = {(pool, priority): UserQueues() for pool in SlotPool for priority in Priority}
         self._recent: dict[User, deque[float]] = {}  # durations of the latest tasks of each user who has tasks
 
     def add(self, task: QueuedTask) -> None:
@@ -58,7 +58,7 @@ class FairQueue:
         `task.seconds`: the duration of its audio; `nan`: unknown.
         """
         users, queue = self._of(task)
-        queue.insert(task.lane, task.sequence, task.seconds)
+        queue.insert(task.task_type, task.sequence, task.seconds)
         self.waiting[task.user] += 1
         if len(queue) == 1:
             users.begin(queue)
@@ -67,14 +67,14 @@ class FairQueue:
         """Let a task that `next` has returned wait again, as it could not be started; undo the charge to its user."""
         _, queue = self._of(task)
         self._count(task, queue, -1)
-        queue.insert(task.lane, task.sequence, task.seconds)
+        queue.insert(task.task_type, task.sequence, task.seconds)
         self.waiting[task.user] += 1
         self.reconsider(task.user)  # the user's limit may have kept tasks of other priorities out of the order
 
     def remove(self, task: QueuedTask) -> bool:
         """Remove a waiting task, for example because it was cancelled; return False if it was not waiting."""
         users, queue = self._of(task)
-        index = queue.index(task.lane, task.sequence)
+        index = queue.index(task.task_type, task.sequence)
         if index is not None:
             queue.remove(index)
             self.waiting[task.user] -= 1
@@ -83,18 +83,18 @@ class FairQueue:
 
     def __contains__(self, task: QueuedTask) -> bool:
         """Return whether a task is waiting."""
-        queue = self._users[Slots.of(task.lane), task.priority].queues.get(task.user)
-        return queue is not None and queue.index(task.lane, task.sequence) is not None
+        queue = self._users[SlotPool.of(task.task_type), task.priority].queues.get(task.user)
+        return queue is not None and queue.index(task.task_type, task.sequence) is not None
 
-    def may_have_next(self, slots: Slots) -> bool:
-        """Return False if no waiting task can start now in a slot of the kind `slots`; True if one possibly can."""
-        return any(self._users[slots, priority].has_entries for priority in Priority)
+    def may_have_next(self, pool: SlotPool) -> bool:
+        """Return False if no waiting task can start now in a slot of `pool`; True if one possibly can."""
+        return any(self._users[pool, priority].has_entries for priority in Priority)
 
-    def next(self, slots: Slots) -> QueuedTask | None:
-        """Choose the next task for a slot of the kind `slots`, and count it as running; None if no task may start."""
-        order = self._orders[slots]
+    def next(self, pool: SlotPool) -> QueuedTask | None:
+        """Choose the next task for a slot of `pool`, and count it as running; None if no task may start."""
+        order = self._orders[pool]
         for priority in order.current():
-            users = self._users[slots, priority]
+            users = self._users[pool, priority]
             queue = users.first(self.may_start)
             if queue is not None:
                 order.note_served(priority)
@@ -145,17 +145,17 @@ class FairQueue:
         Return None if the task is not waiting. The seconds are `nan` if the duration of one of the preceding tasks is
         unknown. The estimate is exact for the first COUNTED tasks of each user with the same priority.
         """
-        slots = Slots.of(task.lane)
-        users = self._users[slots, task.priority]
+        pool = SlotPool.of(task.task_type)
+        users = self._users[pool, task.priority]
         queue = users.queues.get(task.user)
-        count = queue.index(task.lane, task.sequence) if queue else None
+        count = queue.index(task.task_type, task.sequence) if queue else None
         if queue is None or count is None:
             return None
         count, total = self._before_among_users(users, queue, count)
-        waiting = {priority: len(self._users[slots, priority]) for priority in Priority}
+        waiting = {priority: len(self._users[pool, priority]) for priority in Priority}
         counts = served_before(waiting, task.priority, count)
         others = {other: number for other, number in counts.items() if number and other is not task.priority}
-        total += sum(number * self._users[slots, other].mean_seconds for other, number in others.items())
+        total += sum(number * self._users[pool, other].mean_seconds for other, number in others.items())
         return sum(counts.values()), total
 
     def _before_among_users(self, users: UserQueues, queue: UserQueue, count: int) -> tuple[int, float]:
@@ -173,7 +173,7 @@ class FairQueue:
         return count, total
 
     def _of(self, task: QueuedTask) -> tuple[UserQueues, UserQueue]:
-        users = self._users[Slots.of(task.lane), task.priority]
+        users = self._users[SlotPool.of(task.task_type), task.priority]
         return users, users.of(task.user)
 
     def take_served(self) -> "dict[User, float]":
@@ -202,8 +202,8 @@ class FairQueue:
         return sum(recent) / len(recent) if recent else DEFAULT_S
 
     def _start(self, priority: Priority, users: UserQueues, queue: UserQueue) -> QueuedTask:
-        lane, sequence, seconds = queue.pop_first()
-        task = QueuedTask(queue.user, lane, priority, sequence, charge_for(seconds, self._expected(queue.user)))
+        task_type, sequence, seconds = queue.pop_first()
+        task = QueuedTask(queue.user, task_type, priority, sequence, charge_for(seconds, self._expected(queue.user)))
         self.waiting[queue.user] -= 1
         self._count(task, queue)
         if queue:

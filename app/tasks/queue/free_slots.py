@@ -9,25 +9,25 @@ from nats.aio.client import Client
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas.stream_names import StreamNames
 
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 
 COUNTED_EVERY_S: Final = 1.0
 UNSEEN_FOR_S: Final = 2.0  # after its publication, a grant is visible at its consumer
 
 
 class FreeSlots:
-    """Counts the free slots of one kind (for recordings or live tasks) that have not been granted to a task.
+    """Counts the free slots of one pool (recordings or live tasks) that have not been granted to a task.
 
     A free slot has an open pull request, and JetStream reports how many requests are open: `read` takes the count from
     that number alone. Between two reads, each task that ends raises the count by 1, because its slot is about to open a
     request, and each grant lowers it by 1.
     """
 
-    def __init__(self, nats: Client, names: StreamNames, slots: Slots) -> None:
+    def __init__(self, nats: Client, names: StreamNames, pool: SlotPool) -> None:
         self.count = 0  # below 0: grants wait for slots that are not free yet
         self.changed = asyncio.Event()  # there may be free slots, or tasks for them
         self._js = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
-        self._consumer = names.ready, names.slot_consumer(slots)
+        self._consumer = names.ready, names.slot_consumer(pool)
         self._counted_at = -math.inf
         self._unseen: list[tuple[int, float]] = []  # grants that the consumer may not show yet: sequence and time
 

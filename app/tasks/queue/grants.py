@@ -16,7 +16,7 @@ from natscribe.schemas.stream_names import StreamNames
 from pydantic import BaseModel, StrictInt, StrictStr
 
 from app.storage.jetstream.records import parse_stored
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.storage.jetstream.stream_log import EXPECTED_SEQUENCE, WRONG_LAST_SEQUENCE
 from app.tasks.queue.fair_queue import DEFAULT_S, QueuedTask
 
@@ -36,7 +36,7 @@ class Grant(BaseModel):
     @classmethod
     def of(cls, task: QueuedTask) -> Self:
         """Create the grant of a task that the scheduler has chosen to start."""
-        subject = subjects.tasks(task.lane, task.priority)
+        subject = subjects.tasks(task.task_type, task.priority)
         return cls(subject=subject, sequence=task.sequence, user=task.user, seconds=task.seconds)
 
     @property
@@ -78,7 +78,7 @@ class Grants:
         Raises:
             NatsError: NATS does not answer; the grant may have been stored.
         """
-        subject, once = subjects.ready(Slots.of(task.lane), task.sequence), {EXPECTED_SEQUENCE: "0"}
+        subject, once = subjects.ready(SlotPool.of(task.task_type), task.sequence), {EXPECTED_SEQUENCE: "0"}
         try:
             stored = await self._publisher.publish(Grant.of(task), subject, once, stream=self._names.ready)
         except BadRequestError as error:

@@ -1,4 +1,4 @@
-"""The state of the nine task queues: one for each lane (transcription, diarization, live) and priority."""
+"""The state of the nine task queues: one for each task type (transcription, diarization, live) and priority."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -9,27 +9,29 @@ from typing import Final
 from nats.aio.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.tasks.queue.grants import Grant, all_grants
 from app.tasks.queue.stored_message import StoredMessage
 from app.tasks.queue.task_messages import TaskMessages
 
-QueueKey = tuple[Lane, Priority]
-QUEUE_KEYS: Final = {subjects.tasks(lane, priority): (lane, priority) for priority in Priority for lane in Lane}
+QueueKey = tuple[TaskType, Priority]
+QUEUE_KEYS: Final = {
+    subjects.tasks(task_type, priority): (task_type, priority) for priority in Priority for task_type in TaskType
+}
 SCHEDULED_READ: Final = 1000  # this number of scheduled tasks is skipped to find the oldest waiting ones
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQueue:
-    """The state of one task queue, i.e. of the tasks with one lane (such as transcription) and one priority.
+    """The state of one task queue, i.e. of the tasks with one task type (such as transcription) and one priority.
 
     `waiting`: the number of tasks that may start but have no grant. `scheduled`: the number of tasks that may not start
     yet. `running`: the number of tasks with a grant: they run, are about to start, or wait for the time of their retry.
     `sample`: the messages of the oldest waiting tasks.
     """
 
-    lane: Lane
+    task_type: TaskType
     priority: Priority
     waiting: int
     scheduled: int
@@ -39,7 +41,7 @@ class TaskQueue:
     @property
     def subject(self) -> str:
         """The subject on which clients publish the tasks of this queue."""
-        return subjects.tasks(self.lane, self.priority)
+        return subjects.tasks(self.task_type, self.priority)
 
     @property
     def oldest(self) -> datetime | None:
@@ -49,10 +51,10 @@ class TaskQueue:
 
 @dataclass(frozen=True, slots=True)
 class TaskQueues:
-    """The state of all nine task queues: three lanes with three priorities each.
+    """The state of all nine task queues: three task types with three priorities each.
 
-    `by_key`: the queues by lane and priority, those with high priority first. `messages`: the number of stored messages
-    by the subject of the queue, whether their tasks wait or run. `limit`: how many messages one queue can hold.
+    `by_key`: the queues by task type and priority, high priority first. `messages`: the number of stored messages by
+    the subject of the queue, whether their tasks wait or run. `limit`: how many messages one queue can hold.
     """
 
     by_key: Mapping[QueueKey, TaskQueue]

@@ -25,7 +25,7 @@ from natscribe.schemas.stream_names import StreamNames
 
 from app.runtime.cancellation import cancel_all, despite_cancellation
 from app.runtime.supervision import run_forever, wait_up_to
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.tasks.queue.free_slots import FreeSlots
 from app.tasks.queue.grants import Ended, Grants, all_grants
@@ -79,7 +79,7 @@ class Scheduler:
         self.queue = FairQueue(self.quota)
         self.granted: dict[int, QueuedTask] = {}  # by the stream sequence of the task message
         self.scheduled = ScheduledTasks()
-        self.free = {slots: FreeSlots(self.nats, self.names, slots) for slots in Slots}
+        self.free = {pool: FreeSlots(self.nats, self.names, pool) for pool in SlotPool}
         self._rejected: dict[int, tuple[QueuedTask, Quota]] = {}  # tasks that are about to fail, by stream sequence
         self._read_to = dict.fromkeys(QUEUE_KEYS, 0)
         self._granted_before: list[QueuedTask] = []  # at the end of the last audit
@@ -139,7 +139,7 @@ class Scheduler:
         forever = partial(run_forever, retry_after_s=RETRY_AFTER_S)
         return [
             *(forever("scheduler_reading", partial(self._read, subject), every_s=0) for subject in QUEUE_KEYS),
-            *(forever("scheduler_grants", partial(self._grant_waiting, slots), every_s=0) for slots in Slots),
+            *(forever("scheduler_grants", partial(self._grant_waiting, pool), every_s=0) for pool in SlotPool),
             forever("scheduler_rejections", self._reject, every_s=REJECT_EVERY_S),
             forever("scheduler_due_tasks", self._admit_due, every_s=DUE_EVERY_S),
             forever("scheduler_audit", self._audit_grants, every_s=AUDIT_EVERY_S),
@@ -186,7 +186,7 @@ class Scheduler:
             else:
                 del self.granted[ended.sequence]
             self.queue.settle(task, ended.seconds)
-        free = self.free[Slots.of(ended.queued_task.lane)]
+        free = self.free[SlotPool.of(ended.queued_task.task_type)]
         free.count += ended.frees_slot
         free.changed.set()
 
@@ -257,7 +257,7 @@ class Scheduler:
 
     def _let_wait(self, task: QueuedTask) -> None:
         self.queue.add(task)
-        self.free[Slots.of(task.lane)].changed.set()
+        self.free[SlotPool.of(task.task_type)].changed.set()
 
     async def _reject(self) -> None:
         """Fail the tasks that `_admit` has marked because their users have too many waiting tasks.
@@ -286,24 +286,24 @@ class Scheduler:
                 self._admit(message.queued_task, message.due_at)
                 self.report_waiting(message)
 
-    async def _grant_waiting(self, slots: Slots) -> None:
+    async def _grant_waiting(self, pool: SlotPool) -> None:
         """Wait until there may be free slots of one kind and tasks for them; grant a task to each free slot."""
-        free = self.free[slots]
-        await wait_up_to(WAKE_EVERY_S if self.queue.may_have_next(slots) else None, free.changed)
+        free = self.free[pool]
+        await wait_up_to(WAKE_EVERY_S if self.queue.may_have_next(pool) else None, free.changed)
         free.changed.clear()
         is_counted = free.count > 0 and free.is_current
-        await self._grant_to_free_slots(slots)  # to slots whose tasks have just ended
-        if self.queue.may_have_next(slots) and not is_counted:
+        await self._grant_to_free_slots(pool)  # to slots whose tasks have just ended
+        if self.queue.may_have_next(pool) and not is_counted:
             await free.read()
-            await self._grant_to_free_slots(slots)
+            await self._grant_to_free_slots(pool)
         free.count = min(free.count, 0)  # slots that no task needs now are counted again, for workers may go
 
-    async def _grant_to_free_slots(self, slots: Slots) -> None:
+    async def _grant_to_free_slots(self, pool: SlotPool) -> None:
         """Grant a waiting task to each free slot of one kind, as long as there are tasks."""
-        while self.free[slots].count > 0 and (task := self.queue.next(slots)) is not None:
+        while self.free[pool].count > 0 and (task := self.queue.next(pool)) is not None:
             self.granted[task.sequence] = task
             try:
-                self.free[slots].take(await self.grants.publish(task))
+                self.free[pool].take(await self.grants.publish(task))
             except NatsError:
                 if self.granted.pop(task.sequence, None) is not None:
                     self.queue.put_back(task)

@@ -70,7 +70,7 @@ class StoredMessage(TaskMessage):
     def queued_task(self) -> QueuedTask:
         """The task as a `QueuedTask`, from which `FairQueue` decides when it starts."""
         seconds = math.nan if self.audio_seconds is None else self.audio_seconds
-        return QueuedTask(self.user, self.lane, self.priority, self.sequence, seconds)
+        return QueuedTask(self.user, self.task_type, self.priority, self.sequence, seconds)
 
     @property
     def trace_id(self) -> str | None:

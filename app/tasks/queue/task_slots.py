@@ -18,17 +18,17 @@ from nats.errors import Error as NatsError
 from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.stream_names import StreamNames
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 
 from app.runtime.cancellation import cancel_all
 from app.runtime.errors import describe
 from app.storage.jetstream.nats_py_compat import end_delivery
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.granted_task import GrantedTask, GrantReader
 
 # How long a pull request waits. A worker has several slots for live tasks, and each request costs JetStream something;
 # but a request that a cluster has lost, together with the leader of the consumer, is noticed only after this time.
-PULL_TIMEOUT_S: Final = {Slots.RECORDINGS: 5.0, Slots.LIVE: 30.0}
+PULL_TIMEOUT_S: Final = {SlotPool.RECORDINGS: 5.0, SlotPool.LIVE: 30.0}
 RELEASE_TIMEOUT_S: Final = 6.0  # for a cancelled task to append to its log and to release its message
 CANCEL_AGAIN_AFTER_S: Final = 0.5
 PASSED_ON_WITHIN: Final = 20  # iterations of the event loop, from the receipt of a grant to the start of its delivery
@@ -47,7 +47,7 @@ class TaskSlot:
     task that processes a grant at the moment; None: the slot is idle.
     """
 
-    kind: Slots
+    pool: SlotPool
     subscriber: PullStreamSubscriber = field(init=False)
     delivery: asyncio.Task[object] | None = field(default=None, init=False)
 
@@ -61,12 +61,12 @@ class TaskSlot:
         broker: NatsBroker,
         read: GrantReader,
         names: StreamNames,
-        handlers: Mapping[Lane, Callable[..., Awaitable[object]]],  # `...`: handlers differ in their parameters
+        handlers: Mapping[TaskType, Callable[..., Awaitable[object]]],  # `...`: handlers differ in their parameters
         *middlewares: Callable[..., BaseMiddleware[Any, Any]],  # `...`, `Any`: as FastStream types them
     ) -> None:
         """Declare the subscriber of this slot on a broker that has not started.
 
-        `handlers`: the handler of each lane; those of other slots are ignored. `middlewares`: around the handlers.
+        `handlers`: the handler of each task type; those of other slots are ignored. `middlewares`: around the handlers.
         """
 
         def mark_busy(grant: Any, /, *, context: ContextRepo) -> SlotMiddleware:
@@ -74,18 +74,18 @@ class TaskSlot:
 
         router = NatsRouter(middlewares=[mark_busy, *middlewares])
         self.subscriber = router.subscriber(
-            subjects.ready(self.kind, "*"),
+            subjects.ready(self.pool, "*"),
             stream=JStream(names.ready, declare=False),
-            durable=names.slot_consumer(self.kind),
-            pull_sub=PullSub(batch_size=1, timeout=PULL_TIMEOUT_S[self.kind]),
+            durable=names.slot_consumer(self.pool),
+            pull_sub=PullSub(batch_size=1, timeout=PULL_TIMEOUT_S[self.pool]),
             ack_policy=AckPolicy.MANUAL,
             parser=read,
             no_reply=True,
             include_in_schema=False,
         )
-        for lane, handler in handlers.items():
-            if Slots.of(lane) is self.kind:
-                self.subscriber(handler, filter=partial(_is_of, lane))
+        for task_type, handler in handlers.items():
+            if SlotPool.of(task_type) is self.pool:
+                self.subscriber(handler, filter=partial(_is_of, task_type))
         broker.include_router(router)
 
     async def stop(self, *, grace: float) -> None:
@@ -110,8 +110,10 @@ class TaskSlot:
         await stopping
 
 
-async def _is_of(lane: Lane, message: GrantedTask) -> bool:  # a coroutine: FastStream calls functions in a thread
-    return message.stored.lane is lane
+async def _is_of(
+    task_type: TaskType, message: GrantedTask
+) -> bool:  # a coroutine: FastStream calls functions in a thread
+    return message.stored.task_type is task_type
 
 
 class SlotMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type parameters
@@ -155,7 +157,7 @@ class SlotMiddleware(BaseMiddleware[Any, Any]):  # `Any`: FastStream's type para
 
 def task_slots(live_tasks: int) -> tuple[TaskSlot, ...]:
     """Create the slots of a worker: one for recordings, and several for live tasks, which run at the same time."""
-    return (TaskSlot(Slots.RECORDINGS), *(TaskSlot(Slots.LIVE) for _ in range(live_tasks)))
+    return (TaskSlot(SlotPool.RECORDINGS), *(TaskSlot(SlotPool.LIVE) for _ in range(live_tasks)))
 
 
 @dataclass(eq=False)
@@ -177,19 +179,19 @@ class TaskSlots:
     @property
     def idle(self) -> bool:
         """Whether the slot for recordings would start a granted task at once."""
-        return any(slot.idle for slot in self.slots if slot.kind is Slots.RECORDINGS)
+        return any(slot.idle for slot in self.slots if slot.pool is SlotPool.RECORDINGS)
 
     @property
     def busy(self) -> bool:
         """Whether the slot for recordings runs a task."""
-        return any(slot.delivery is not None for slot in self.slots if slot.kind is Slots.RECORDINGS)
+        return any(slot.delivery is not None for slot in self.slots if slot.pool is SlotPool.RECORDINGS)
 
     async def stop(self, *, grace: float) -> None:
         """Stop all slots. Running live tasks are cancelled at once, because another worker continues them.
 
         `grace`: the seconds after which other running tasks are cancelled.
         """
-        await asyncio.gather(*(slot.stop(grace=0 if slot.kind is Slots.LIVE else grace) for slot in self.slots))
+        await asyncio.gather(*(slot.stop(grace=0 if slot.pool is SlotPool.LIVE else grace) for slot in self.slots))
 
     async def run(self, nats: Client) -> None:
         """Watch the pull requests of idle slots until cancelled: open them again if they are lost, or fail at once.
@@ -225,8 +227,8 @@ class TaskSlots:
         """Return whether JetStream answers and has the consumers of grants."""
         stream = nats.jetstream(timeout=REQUEST_TIMEOUT_S)
         try:
-            for kind in {slot.kind for slot in self.slots}:
-                await stream.consumer_info(self.names.ready, self.names.slot_consumer(kind))
+            for pool in {slot.pool for slot in self.slots}:
+                await stream.consumer_info(self.names.ready, self.names.slot_consumer(pool))
         except NatsError:
             return False
         return True

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from itertools import accumulate, islice, takewhile
 from typing import Final
 
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 
 User = int | str | None  # None: of a message without a valid user id
 LEAST_S: Final = 0.1  # charged for a task at least, so that empty tasks take turns, too
 COUNTED: Final = 32  # tasks of each user that are counted one by one; the others count as the mean of these
 COMPACTED_FROM: Final = 64  # outdated entries of the order of users, before their memory is freed
-_LANES: Final = tuple(Lane)
+_TASK_TYPES: Final = tuple(TaskType)
 
 
 class UserQueue:
@@ -32,33 +32,33 @@ class UserQueue:
         self.tag = 0.0
         self.place = 0  # among equal tags; a queue with an outdated place in the heap is skipped
         self.running = 0
-        self._codes = array("Q")  # of the lanes and sequences, in ascending order
+        self._codes = array("Q")  # of the types and sequences, in ascending order
         self._seconds = array("f")  # `nan`: unknown
 
     def __len__(self) -> int:
         return len(self._seconds)
 
-    def insert(self, lane: Lane, sequence: int, seconds: float) -> None:
+    def insert(self, task_type: TaskType, sequence: int, seconds: float) -> None:
         """Add a waiting task at the place of its stream sequence.
 
         `seconds`: the duration of its audio; `nan`: unknown.
         """
-        code = _code(lane, sequence)
+        code = _code(task_type, sequence)
         at = bisect_left(self._codes, code)
         self._codes.insert(at, code)
         self._seconds.insert(at, seconds)
 
-    def pop_first(self) -> tuple[Lane, int, float]:
-        """Remove the first waiting task; return its lane, its stream sequence and the seconds of its audio."""
-        sequence, lane = divmod(self._codes.pop(0), len(_LANES))
-        return _LANES[lane], sequence, self._seconds.pop(0)
+    def pop_first(self) -> tuple[TaskType, int, float]:
+        """Remove the first waiting task; return its type, its stream sequence and the seconds of its audio."""
+        sequence, task_type = divmod(self._codes.pop(0), len(_TASK_TYPES))
+        return _TASK_TYPES[task_type], sequence, self._seconds.pop(0)
 
-    def index(self, lane: Lane, sequence: int) -> int | None:
-        """Return how many of the user's waiting tasks precede the task with this lane and sequence.
+    def index(self, task_type: TaskType, sequence: int) -> int | None:
+        """Return how many of the user's waiting tasks precede the task with this type and sequence.
 
         None: that task is not waiting.
         """
-        code = _code(lane, sequence)
+        code = _code(task_type, sequence)
         at = bisect_left(self._codes, code)
         return at if at < len(self._codes) and self._codes[at] == code else None
 
@@ -98,8 +98,8 @@ class UserQueue:
         del self._codes[index], self._seconds[index]
 
 
-def _code(lane: Lane, sequence: int) -> int:
-    return sequence * len(_LANES) + _LANES.index(lane)
+def _code(task_type: TaskType, sequence: int) -> int:
+    return sequence * len(_TASK_TYPES) + _TASK_TYPES.index(task_type)
 
 
 def charge_for(seconds: float, expected: float) -> float:
@@ -111,7 +111,7 @@ def charge_for(seconds: float, expected: float) -> float:
 
 
 class UserQueues:
-    """The `UserQueue` of each user for one priority and one kind of slots, with an order of the users who wait.
+    """The `UserQueue` of each user for one priority and one pool of slots, with an order of the users who wait.
 
     The users are ordered by the tags of their queues (virtual start times): the user with the lowest tag comes first.
     """

@@ -17,7 +17,7 @@ from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskStatus, status_of
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Lane, TaskId
+from natscribe.schemas.wire import TaskId, TaskType
 from pydantic import BaseModel
 
 CACHED_TASKS: Final = 256  # every record contains its task, so serialized and parsed tasks are cached
@@ -95,9 +95,9 @@ class Metadata:
         """
         task, started_at = headers.get(names.TASK), headers.get(names.STARTED_AT)
         subject = headers[names.TASK_SUBJECT]
-        lane, _ = subjects.queue_of(subject)
+        task_type, _ = subjects.queue_of(subject)
         return cls(
-            task=_parsed(lane, task) if task else None,
+            task=_parsed(task_type, task) if task else None,
             task_sequence=int(headers[names.TASK_SEQUENCE]),
             subject=subject,
             created_at=_time(headers[names.CREATED_AT]),
@@ -121,8 +121,8 @@ def _serialized(task: Task) -> str:
 
 
 @lru_cache(CACHED_TASKS)
-def _parsed(lane: Lane, text: str) -> Task:
-    return read_task(lane, text)
+def _parsed(task_type: TaskType, text: str) -> Task:
+    return read_task(task_type, text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.fleet.stream_guard.provisioning import provision
 from app.main import Worker
@@ -40,7 +40,7 @@ class Speaker:
     async def begin(self, priority: Priority = Priority.NORMAL, **options: object) -> None:
         audio = {"codec": "pcm_s16le", "sample_rate": RATE}
         task = {"task_id": self.task_id, "user_id": 7, "audio": audio} | options
-        await self._js.publish(subjects.tasks(Lane.LIVE, priority), json.dumps(task).encode())
+        await self._js.publish(subjects.tasks(TaskType.LIVE, priority), json.dumps(task).encode())
 
     async def say(self, seconds: int, *, end: bool = False) -> None:
         for number in range(seconds):

@@ -13,7 +13,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.channels import Channel
 from natscribe.schemas.progress import State
 from natscribe.schemas.services import Verb
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.engines.messages import LiveDiarization
 from app.main import Worker
@@ -50,7 +50,7 @@ async def test_the_example_of_a_task_is_done(
     subject = address.format(priority=Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(example["payload"]).encode(), headers=example["headers"])
     # And the audio of a live task ends, with headers as the document describes them
-    if subject == subjects.tasks(Lane.LIVE, Priority.NORMAL):
+    if subject == subjects.tasks(TaskType.LIVE, Priority.NORMAL):
         headers = {"Nats-Msg-Id": f"{example['payload']['task_id']}-0", "Natscribe-End": "true"}
         document.validator("Frame", "headers", closed=True).validate(headers)
         await publisher.js.publish(subjects.live_audio(example["payload"]["task_id"]), b"", headers=headers)

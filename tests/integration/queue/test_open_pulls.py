@@ -12,7 +12,7 @@ from natscribe.schemas.wire import Priority
 from app.container import live_tasks_at_once
 from app.main import Worker
 from app.settings import Settings
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.storage.jetstream.streams import consumer_configs
 from app.tasks.queue.task_slots import PULL_TIMEOUT_S
 from tests.consumers import KEYS, fleet
@@ -39,7 +39,7 @@ async def test_an_idle_worker_has_a_pull_open_for_each_slot_and_seldom_sends_ano
 
     async def is_idle() -> bool:
         infos = [await js.consumer_info(stream, str(config.durable_name)) for stream, config in consumers]
-        live = worker.settings.stream_names.slot_consumer(Slots.LIVE)
+        live = worker.settings.stream_names.slot_consumer(SlotPool.LIVE)
         return all(info.num_waiting == (live_tasks if info.name == live else 1) for info in infos)
 
     await eventually(is_idle)
@@ -47,7 +47,7 @@ async def test_an_idle_worker_has_a_pull_open_for_each_slot_and_seldom_sends_ano
     subscription = await nc.subscribe("$JS.API.CONSUMER.MSG.NEXT.>")
     await asyncio.sleep(PASSED_S)
     # Then the worker has sent few further pulls, those that all slots send together aside
-    assert subscription.pending_msgs <= PASSED_S / PULL_TIMEOUT_S[Slots.RECORDINGS] + 1 + live_tasks
+    assert subscription.pending_msgs <= PASSED_S / PULL_TIMEOUT_S[SlotPool.RECORDINGS] + 1 + live_tasks
 
 
 async def test_each_of_many_messages_is_handled_once_and_on_time(

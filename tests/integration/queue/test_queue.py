@@ -12,7 +12,7 @@ from natscribe.client import Client
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.fleet.stream_guard.provisioning import provision
 from app.main import Worker
@@ -198,7 +198,7 @@ async def test_a_publishers_own_headers_are_not_the_servers(
         engine.may_go_on.clear()
         await publisher.reaching(State.RUNNING, "t1")
     task = {"task_id": "t2", "audio_file_id": "meeting.flac", "user_id": 7}
-    subject = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
+    subject = subjects.tasks(TaskType.TRANSCRIPTION, Priority.NORMAL)
     await publisher.js.publish(subject, json.dumps(task).encode(), headers={header: status})
     # When it is granted
     engine.may_go_on.set()

@@ -2,7 +2,7 @@
 
 from natscribe.schemas.progress import State
 from natscribe.schemas.task_queues import QueueOverview
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.main import Worker
 from tests.fakes.engine import FakeEngine
@@ -48,7 +48,7 @@ async def test_waiting_and_running_tasks_are_counted(publisher: Publisher, worke
         await publisher.publish(task_id)
         events = await publisher.until(task_id, State.RUNNING if task_id == "busy" else State.QUEUED)
     # When the queues are read, then each task counts once
-    queue = (await worker.container.queues.read(sample=1)).by_key[Lane.TRANSCRIPTION, Priority.NORMAL]
+    queue = (await worker.container.queues.read(sample=1)).by_key[TaskType.TRANSCRIPTION, Priority.NORMAL]
     assert (queue.waiting, queue.running) == (6, 1)
     assert queue.oldest is not None
     assert queue.oldest < events[0].time
@@ -58,9 +58,9 @@ async def test_waiting_and_running_tasks_are_counted(publisher: Publisher, worke
     overview = QueueOverview.model_validate(await publisher.request("tasks.queue"))
     by_key = {(queue.queue, queue.priority): queue for queue in overview.queues}
     assert [(key, queue.waiting, queue.running) for key, queue in by_key.items() if queue.waiting or queue.running] == [
-        ((Lane.TRANSCRIPTION, Priority.NORMAL), 6, 1)
+        ((TaskType.TRANSCRIPTION, Priority.NORMAL), 6, 1)
     ]
-    assert by_key[Lane.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
+    assert by_key[TaskType.TRANSCRIPTION, Priority.NORMAL].oldest == queue.oldest
     assert (len(by_key), overview.dead_letters) == (9, 0)
     engine.may_go_on.set()
     for number in range(1, 7):

@@ -16,7 +16,7 @@ from natscribe.jetstream.stream_pages import page
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.main import Worker
 from app.runtime.errors import PermanentError
@@ -44,7 +44,7 @@ async def behind(worker: Worker, publisher: Publisher, js: JetStreamContext) -> 
     for stream, (subject, append_to) in KNOWN.items():
         await mirror(js, stream, subject)
         await js.publish(append_to, b"junk")
-    await mirror(js, "transcription_tasks", subjects.tasks(Lane.DIARIZATION, Priority.LOW))
+    await mirror(js, "transcription_tasks", subjects.tasks(TaskType.DIARIZATION, Priority.LOW))
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     await publisher.publish("known", kind=Kind.DIARIZATION, priority=Priority.LOW, not_before=tomorrow)
     for stream in (*KNOWN, "transcription_tasks"):

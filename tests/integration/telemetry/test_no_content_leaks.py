@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import TASKS
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Input, Lane, Priority
+from natscribe.schemas.wire import Input, Priority, TaskType
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -26,10 +26,10 @@ from tests.waiting import DEADLINE, eventually
 MARK = "Xanthippe"
 AUDIO = {"codec": "pcm_s16le", "sample_rate": 8000}
 IDS = {"task_id": "t1", "user_id": MARK}
-VALID: dict[Lane, dict[str, Any]] = {
-    Lane.TRANSCRIPTION: IDS | {"audio_file_id": f"{MARK}.flac", "prompt": MARK, "vocabulary": [MARK]},
-    Lane.DIARIZATION: IDS | {"audio_file_id": f"{MARK}.flac"},
-    Lane.LIVE: IDS | {"audio": AUDIO, "idle_seconds": 1, "prompt": MARK, "vocabulary": [MARK]},
+VALID: dict[TaskType, dict[str, Any]] = {
+    TaskType.TRANSCRIPTION: IDS | {"audio_file_id": f"{MARK}.flac", "prompt": MARK, "vocabulary": [MARK]},
+    TaskType.DIARIZATION: IDS | {"audio_file_id": f"{MARK}.flac"},
+    TaskType.LIVE: IDS | {"audio": AUDIO, "idle_seconds": 1, "prompt": MARK, "vocabulary": [MARK]},
 }
 WRONG: list[Any] = [MARK, [MARK], {MARK: MARK}, f"\x00{MARK}", MARK * 1000]
 

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -244,7 +244,7 @@ async def live(publisher: Publisher, task_id: str, **options: Any) -> None:
     """A live task that has completed, with half a minute of audio."""
     audio = {"codec": "pcm_s16le", "sample_rate": 8000}
     task = {"task_id": task_id, "user_id": 7, "audio": audio, "diarize": True, "identify": True} | options
-    await publisher.js.publish(subjects.tasks(Lane.LIVE, Priority.NORMAL), json.dumps(task).encode())
+    await publisher.js.publish(subjects.tasks(TaskType.LIVE, Priority.NORMAL), json.dumps(task).encode())
     for number in range(30):
         headers = {"Nats-Msg-Id": f"{task_id}-{number}"} | ({"Natscribe-End": "true"} if number == 29 else {})
         await publisher.js.publish(subjects.live_audio(task_id), bytes(16_000), headers=headers)

@@ -39,7 +39,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, ResultFormat, ResultRequest, TaskRequest, TaskStatus
 from natscribe.schemas.transcription import TranscriptionTask
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from pydantic import SecretStr
 
@@ -50,7 +50,7 @@ from tests.tcp import served
 from tests.unit.messages import task_status
 from tests.waiting import eventually
 
-QUEUE = subjects.tasks(Lane.TRANSCRIPTION, Priority.HIGH)
+QUEUE = subjects.tasks(TaskType.TRANSCRIPTION, Priority.HIGH)
 STORED = b'{"stream": "transcription_tasks", "seq": 1}'
 DUPLICATE = b'{"stream": "transcription_tasks", "seq": 1, "duplicate": true}'
 UNKNOWN = b'{"error": {"code": "not_found", "message": "No such task."}}'

@@ -6,7 +6,7 @@ from natscribe.client.following import Follower, Partials
 from natscribe.schemas.live import SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 from natscribe.settings import Settings
 
 from tests.fakes.nats import InMemoryNats
@@ -16,7 +16,7 @@ from tests.fakes.parts import Parts
 async def test_events_come_in_order_although_the_clocks_of_servers_differ(parts: Parts, nats: InMemoryNats) -> None:
     # Given a live task, whose segments, changes of speakers and end are stored by servers with different clocks
     audio = {"codec": "pcm_s16le", "sample_rate": 16_000, "channels": 1}
-    record = await parts.reaching(State.RUNNING, "live-1", queue=Lane.LIVE, audio=audio, diarize=True)
+    record = await parts.reaching(State.RUNNING, "live-1", queue=TaskType.LIVE, audio=audio, diarize=True)
     segments = {"attempt": 1, "sequence": 1, "language": "en", "processed_seconds": 1.0, "segments": []}
     speakers = {"sequence": 1, "turns": [], "same": [], "voices": {}, "settled_until": 0.0}
     nats.ahead = timedelta(seconds=0.2)

@@ -10,7 +10,7 @@ from nats.js.errors import APIError
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import DeleteLettersRequest, ReplayRequest
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 
 from app.runtime.errors import RequestError
 from app.settings import Settings
@@ -263,7 +263,7 @@ async def test_a_dead_letter_is_stored_once(parts: Parts, nats: InMemoryNats) ->
 async def test_the_chosen_dead_letters_are_deleted(
     parts: Parts, nats: InMemoryNats, choice: DeleteLettersRequest, left: list[int]
 ) -> None:
-    for task_id, queue in (("a", Lane.TRANSCRIPTION), ("b", Lane.TRANSCRIPTION), ("c", Lane.DIARIZATION)):
+    for task_id, queue in (("a", TaskType.TRANSCRIPTION), ("b", TaskType.TRANSCRIPTION), ("c", TaskType.DIARIZATION)):
         await failed(parts, task_id, queue=queue)
     invalid = await parts.publish("", body=b"{")
     assert invalid.problem is not None

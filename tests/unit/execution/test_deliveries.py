@@ -7,13 +7,13 @@ import pytest
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage, State
 from natscribe.schemas.transcription import Interval, TranscriptionResult
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from structlog.testing import capture_logs
 
 from app.engines.windows import WindowText
 from app.runtime.errors import PermanentError, TransientError
 from app.speech.updates import NewText, Progress
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.execution.attempt import TaskAttempt
 from app.tasks.projection.projection import RedisProjection
 from app.tasks.queue.granted_task import GrantedTask
@@ -24,8 +24,8 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import DIED, NAMES, SETTINGS, Parts
 from tests.waiting import eventually
 
-KEY = (Lane.TRANSCRIPTION, Priority.NORMAL)
-READY = NAMES.slot_consumer(Slots.RECORDINGS)
+KEY = (TaskType.TRANSCRIPTION, Priority.NORMAL)
+READY = NAMES.slot_consumer(SlotPool.RECORDINGS)
 TEXT = WindowText(segments=[segment(0)], untranscribed=[], language="en", end=10.0)
 
 

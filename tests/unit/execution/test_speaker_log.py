@@ -7,7 +7,7 @@ from nats.js.errors import BadRequestError
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas.live import SameSpeaker, SpeakerChanges
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 
 from app.runtime.errors import FencedError
 from app.speech.updates import Checkpoint
@@ -22,7 +22,7 @@ async def running(parts: Parts) -> Record:
     """A live task with speakers that runs, behind one event about the speakers of another task."""
     audio = {"codec": "pcm_s16le", "sample_rate": 16_000, "channels": 1}
     other, record = [
-        await parts.reaching(State.RUNNING, task_id, queue=Lane.LIVE, audio=audio, diarize=True)
+        await parts.reaching(State.RUNNING, task_id, queue=TaskType.LIVE, audio=audio, diarize=True)
         for task_id in ("other", "live-1")
     ]
     await speaker_log(parts).append(changes(1.0), other)

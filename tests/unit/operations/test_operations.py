@@ -12,7 +12,7 @@ from faststream.nats import NatsBroker
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import APIError
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from structlog.testing import capture_logs
 
 from app import container
@@ -39,7 +39,7 @@ async def test_the_figures_of_a_queue_are_those_of_its_messages(parts: Parts, na
     # Given three tasks that wait, one of which has no known duration, a dead letter, and a reminder that is due
     for task_id, seconds in (("a", 30), ("b", 90), ("c", None)):
         await parts.publish(task_id, seconds=seconds)
-    failed = await parts.publish("d", Lane.DIARIZATION, Priority.HIGH)
+    failed = await parts.publish("d", TaskType.DIARIZATION, Priority.HIGH)
     await parts.dead_letters.put(failed, "d", UNREADABLE, attempts=1)
     await nats.jetstream().publish("retention.due.user.recording.task", b"{}")
     nats.ahead = timedelta(minutes=1)
@@ -61,12 +61,15 @@ async def test_an_overview_has_what_waits_in_each_queue(parts: Parts) -> None:
     # Given two tasks that wait in one queue, and a message that is no task in another
     for task_id in ("a", "b"):
         await parts.reaching(State.QUEUED, task_id, seconds=30)
-    await parts.publish("", Lane.DIARIZATION, Priority.LOW, body=b"{")
+    await parts.publish("", TaskType.DIARIZATION, Priority.LOW, body=b"{")
     # When a client requests an overview
     async with parts.scheduling():
         status_by_key = {(status.queue, status.priority): status for status in (await parts.task_queues.read()).queues}
     # Then each queue has what waits there
-    full, broken = status_by_key[Lane.TRANSCRIPTION, Priority.NORMAL], status_by_key[Lane.DIARIZATION, Priority.LOW]
+    full, broken = (
+        status_by_key[TaskType.TRANSCRIPTION, Priority.NORMAL],
+        status_by_key[TaskType.DIARIZATION, Priority.LOW],
+    )
     assert (full.waiting, broken.waiting, sum(status.waiting for status in status_by_key.values())) == (2, 1, 3)
     assert [status for status in status_by_key.values() if status.oldest is not None] == [full, broken]
 

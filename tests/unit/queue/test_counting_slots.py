@@ -2,7 +2,7 @@
 
 import asyncio
 
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.free_slots import FreeSlots
 from tests.constants import Constants
 from tests.fakes.nats import InMemoryNats
@@ -21,7 +21,7 @@ async def test_slots_are_counted_only_while_a_task_waits_for_one(
     async with parts.scheduling():
         await eventually(lambda: any("CONSUMER.INFO" in request for request in nats.requests))
     counted = {request for request in nats.requests if "CONSUMER.INFO" in request}
-    assert counted == {f"$JS.API.CONSUMER.INFO.{NAMES.ready}.{NAMES.slot_consumer(Slots.RECORDINGS)}"}
+    assert counted == {f"$JS.API.CONSUMER.INFO.{NAMES.ready}.{NAMES.slot_consumer(SlotPool.RECORDINGS)}"}
 
 
 async def test_slots_are_counted_again_and_again_while_a_task_waits(
@@ -36,7 +36,7 @@ async def test_slots_are_counted_again_and_again_while_a_task_waits(
 
 async def test_a_count_is_current_for_a_while(nats: InMemoryNats, constants: Constants) -> None:
     constants(COUNTED_EVERY_S=0.05)
-    free = FreeSlots(nats.client, NAMES, Slots.RECORDINGS)
+    free = FreeSlots(nats.client, NAMES, SlotPool.RECORDINGS)
     is_current = [free.is_current]
     await free.read()
     is_current.append(free.is_current)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.storage.jetstream.lease import QueueReport
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 
-KEY = (Lane.TRANSCRIPTION, Priority.NORMAL)
+KEY = (TaskType.TRANSCRIPTION, Priority.NORMAL)
 
 
 @pytest.mark.parametrize("by_worker", [False, True])

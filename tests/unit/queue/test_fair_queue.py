@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from itertools import count
 
 import pytest
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.fair_queue import DEFAULT_S, FairQueue, QueuedTask, Quota
 from app.tasks.queue.user_loads import jain_index
 from app.tasks.queue.user_queues import User
@@ -39,14 +39,14 @@ class Fleet:
         seconds: float = DEFAULT_S,
         *,
         priority: Priority = NORMAL,
-        lane: Lane = Lane.TRANSCRIPTION,
+        task_type: TaskType = TaskType.TRANSCRIPTION,
     ) -> QueuedTask:
-        task = QueuedTask(user, lane, priority, next(self.sequences), seconds)
+        task = QueuedTask(user, task_type, priority, next(self.sequences), seconds)
         self.queue.add(task)
         return task
 
     def fill(self, slots: int = SLOTS) -> None:
-        while len(self.running) < slots and (task := self.queue.next(Slots.RECORDINGS)) is not None:
+        while len(self.running) < slots and (task := self.queue.next(SlotPool.RECORDINGS)) is not None:
             self.started.append(task)
             heapq.heappush(self.running, (self.now + task.seconds / SPEED, task.sequence, task))
 
@@ -62,14 +62,14 @@ def users(tasks: list[QueuedTask]) -> list[User]:
     return [task.user for task in tasks]
 
 
-def start(queue: FairQueue, slots: Slots = Slots.RECORDINGS) -> QueuedTask:
+def start(queue: FairQueue, slots: SlotPool = SlotPool.RECORDINGS) -> QueuedTask:
     """Start the next task, which there must be."""
     task = queue.next(slots)
     assert task is not None
     return task
 
 
-def take(queue: FairQueue, number: int, slots: Slots = Slots.RECORDINGS) -> list[QueuedTask]:
+def take(queue: FairQueue, number: int, slots: SlotPool = SlotPool.RECORDINGS) -> list[QueuedTask]:
     """Start tasks one after the other, each of which ends before the next starts."""
     taken = []
     for _ in range(number):
@@ -154,13 +154,13 @@ def publish_cancel_and_run(fleet: Fleet, chance: random.Random, published: list[
             chance.choice([1, "1", 2, None]),
             chance.choice([math.nan, 0.0, 5.0]),
             priority=chance.choice(list(Priority)),
-            lane=chance.choice([Lane.TRANSCRIPTION, Lane.DIARIZATION]),
+            task_type=chance.choice([TaskType.TRANSCRIPTION, TaskType.DIARIZATION]),
         )
     )
     victim = chance.choice(published)
     if chance.random() < 0.1 and fleet.queue.remove(victim):
         published.remove(victim)
-    if chance.random() < 0.2 and (task := fleet.queue.next(Slots.RECORDINGS)) is not None:
+    if chance.random() < 0.2 and (task := fleet.queue.next(SlotPool.RECORDINGS)) is not None:
         fleet.queue.put_back(task)
     if chance.random() < 0.5:
         fleet.fill()
@@ -182,11 +182,11 @@ def test_every_task_starts_once_and_those_of_a_user_in_their_order(seed: int) ->
         fleet.fill()
         if fleet.running:
             fleet.complete()
-    # Then each that was not cancelled has started once, and those of a user, lane and priority in their order
+    # Then each that was not cancelled has started once, and those of a user, type and priority in their order
     assert sorted(task.sequence for task in fleet.started) == [task.sequence for task in published]
     orders = defaultdict[tuple[object, ...], list[int]](list)
     for task in fleet.started:
-        orders[task.user, task.lane, task.priority].append(task.sequence)
+        orders[task.user, task.task_type, task.priority].append(task.sequence)
     assert all(order == sorted(order) for order in orders.values())
     assert not fleet.queue.waiting
     assert not fleet.queue.running
@@ -196,8 +196,8 @@ def test_an_actual_duration_corrects_a_false_header() -> None:
     # Given two users with much work, one of whom understates all durations
     queue, number = FairQueue(), count(1)
     for _ in range(100):
-        queue.add(QueuedTask("honest", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
-        queue.add(QueuedTask("false", Lane.TRANSCRIPTION, NORMAL, next(number), 0.01))
+        queue.add(QueuedTask("honest", TaskType.TRANSCRIPTION, NORMAL, next(number), 10.0))
+        queue.add(QueuedTask("false", TaskType.TRANSCRIPTION, NORMAL, next(number), 0.01))
     # When tasks run, then both get the same seconds of audio
     taken = []
     for _ in range(100):
@@ -210,13 +210,13 @@ def test_an_actual_duration_corrects_a_false_header() -> None:
 def test_an_overstated_duration_is_refunded_but_saves_no_turns() -> None:
     # Given a user who was charged a day for ten seconds, while another was served for a while
     queue, number = FairQueue(), count(1)
-    queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, next(number), 24 * 3600.0))
+    queue.add(QueuedTask("a", TaskType.TRANSCRIPTION, NORMAL, next(number), 24 * 3600.0))
     overstated = start(queue)
     for _ in range(30):
-        queue.add(QueuedTask("b", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
+        queue.add(QueuedTask("b", TaskType.TRANSCRIPTION, NORMAL, next(number), 10.0))
     take(queue, 10)
     for _ in range(30):
-        queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, next(number), 10.0))
+        queue.add(QueuedTask("a", TaskType.TRANSCRIPTION, NORMAL, next(number), 10.0))
     # When the charge is corrected, then the two take turns from now on
     queue.settle(overstated, 10.0)
     assert abs(users(take(queue, 10)).count("a") - 5) <= 1
@@ -227,11 +227,11 @@ def test_a_limit_of_running_tasks_saves_no_turns() -> None:
     limits = {"a": Quota(max_running=1)}
     queue = FairQueue(lambda user: limits.get(str(user), Quota()))
     for sequence in range(1, 601):
-        queue.add(QueuedTask("abc"[sequence % 3], Lane.TRANSCRIPTION, NORMAL, sequence, 10.0))
-    running = queue.next(Slots.RECORDINGS)
+        queue.add(QueuedTask("abc"[sequence % 3], TaskType.TRANSCRIPTION, NORMAL, sequence, 10.0))
+    running = queue.next(SlotPool.RECORDINGS)
     while running is not None and running.user != "a":
         queue.settle(running, 10.0)
-        running = queue.next(Slots.RECORDINGS)
+        running = queue.next(SlotPool.RECORDINGS)
     assert "a" not in users(take(queue, 100))
     # When the limit is lifted, then all three take turns
     limits.clear()
@@ -241,8 +241,8 @@ def test_a_limit_of_running_tasks_saves_no_turns() -> None:
 
 def test_an_unknown_duration_counts_as_the_mean_of_the_users_latest_tasks() -> None:
     queue = FairQueue()
-    queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 1, math.nan))
-    queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 2, math.nan))
+    queue.add(QueuedTask("a", TaskType.TRANSCRIPTION, NORMAL, 1, math.nan))
+    queue.add(QueuedTask("a", TaskType.TRANSCRIPTION, NORMAL, 2, math.nan))
     first = start(queue)
     assert first.seconds == DEFAULT_S
     queue.settle(first, 12.0)
@@ -255,13 +255,13 @@ def test_a_user_at_the_limit_is_passed_over_until_a_task_ends_or_the_limit_is_ra
     limits = {"a": 1, "b": 0}
     queue = FairQueue(lambda user: Quota(max_running=limits[str(user)]))
     for sequence, user in enumerate(["a", "a", "a", "b"], 1):
-        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
+        queue.add(QueuedTask(user, TaskType.TRANSCRIPTION, NORMAL, sequence, 1.0))
     first, other = start(queue), start(queue)
-    assert (first.user, other.user, queue.next(Slots.RECORDINGS)) == ("a", "b", None)
+    assert (first.user, other.user, queue.next(SlotPool.RECORDINGS)) == ("a", "b", None)
     # When it ends, then the next one starts
     queue.settle(first, 1.0)
     assert start(queue).sequence == 2
-    assert queue.next(Slots.RECORDINGS) is None
+    assert queue.next(SlotPool.RECORDINGS) is None
     # When the limit is raised, then the last one starts
     limits["a"] = 2
     queue.reconsider("a")
@@ -270,11 +270,11 @@ def test_a_user_at_the_limit_is_passed_over_until_a_task_ends_or_the_limit_is_ra
 
 def test_running_tasks_of_an_earlier_order_count_for_their_users() -> None:
     queue = FairQueue(lambda _: Quota(max_running=2))
-    queue.resume(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, 1))
+    queue.resume(QueuedTask("a", TaskType.TRANSCRIPTION, NORMAL, 1))
     for sequence, user in enumerate(["a", "b", "a"], 2):
-        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
+        queue.add(QueuedTask(user, TaskType.TRANSCRIPTION, NORMAL, sequence, 1.0))
     assert [start(queue).sequence, start(queue).sequence] == [3, 2]
-    assert queue.next(Slots.RECORDINGS) is None
+    assert queue.next(SlotPool.RECORDINGS) is None
 
 
 @pytest.mark.parametrize("seed", range(50))
@@ -300,7 +300,7 @@ def test_many_tasks_before_a_task_are_estimated(seconds: float) -> None:
     queue, number = FairQueue(), count(1)
     for _ in range(200):
         for user in ("a", "b"):
-            last = QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, next(number), seconds)
+            last = QueuedTask(user, TaskType.TRANSCRIPTION, NORMAL, next(number), seconds)
             queue.add(last)
     before = queue.before(last)
     assert before is not None
@@ -310,10 +310,10 @@ def test_many_tasks_before_a_task_are_estimated(seconds: float) -> None:
 
 def test_live_tasks_have_slots_and_turns_of_their_own() -> None:
     queue = FairQueue()
-    queue.add(QueuedTask("a", Lane.LIVE, LOW, 1, 1.0))
-    queue.add(QueuedTask("a", Lane.DIARIZATION, LOW, 2, 1.0))
-    assert [task.sequence for task in take(queue, 1, Slots.LIVE)] == [1]
-    assert queue.next(Slots.LIVE) is None
+    queue.add(QueuedTask("a", TaskType.LIVE, LOW, 1, 1.0))
+    queue.add(QueuedTask("a", TaskType.DIARIZATION, LOW, 2, 1.0))
+    assert [task.sequence for task in take(queue, 1, SlotPool.LIVE)] == [1]
+    assert queue.next(SlotPool.LIVE) is None
     assert [task.sequence for task in take(queue, 1)] == [2]
 
 
@@ -322,7 +322,7 @@ def served(queue: FairQueue, priorities: set[Priority], number: int) -> list[Pri
     taken = []
     for _ in range(number):
         for priority in priorities:
-            queue.add(QueuedTask(priority, Lane.TRANSCRIPTION, priority, 1, 1.0))
+            queue.add(QueuedTask(priority, TaskType.TRANSCRIPTION, priority, 1, 1.0))
         taken += [task.priority for task in take(queue, 1)]
     return taken
 
@@ -351,17 +351,18 @@ def test_a_task_that_could_not_start_keeps_no_other_task_of_its_user_from_starti
     # Given a user at the limit of running tasks, whose live task therefore did not start
     queue = FairQueue(lambda _: Quota(max_running=1))
     recording, live = (
-        QueuedTask("ann", lane, Priority.NORMAL, number) for number, lane in ((1, Lane.DIARIZATION), (2, Lane.LIVE))
+        QueuedTask("ann", task_type, Priority.NORMAL, number)
+        for number, task_type in ((1, TaskType.DIARIZATION), (2, TaskType.LIVE))
     )
     queue.add(recording)
     queue.add(live)
     started = start(queue)
-    assert queue.next(Slots.LIVE) is None
+    assert queue.next(SlotPool.LIVE) is None
     # When the running one could not start either, and is cancelled
     queue.put_back(started)
     assert queue.remove(started)
     # Then the live task starts
-    assert start(queue, Slots.LIVE).sequence == live.sequence
+    assert start(queue, SlotPool.LIVE).sequence == live.sequence
 
 
 def test_a_user_of_whom_a_task_still_runs_stays_charged_for_those_that_have_ended() -> None:
@@ -381,7 +382,7 @@ def test_a_user_of_whom_a_task_still_runs_stays_charged_for_those_that_have_ende
 def test_users_who_are_reconsidered_often_take_no_memory() -> None:
     queue = FairQueue()
     for user in range(3):
-        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, NORMAL, user, 1.0))
+        queue.add(QueuedTask(user, TaskType.TRANSCRIPTION, NORMAL, user, 1.0))
     tracemalloc.start()
     for number in range(20_000):
         queue.reconsider(number % 3)
@@ -396,7 +397,7 @@ def test_tasks_that_could_not_start_wait_in_their_order(first: int) -> None:
     # Given three tasks of a user, of which two could not start
     queue = FairQueue()
     for sequence in (1, 2, 3):
-        queue.add(QueuedTask("a", Lane.TRANSCRIPTION, NORMAL, sequence, 1.0))
+        queue.add(QueuedTask("a", TaskType.TRANSCRIPTION, NORMAL, sequence, 1.0))
     started = [start(queue), start(queue)]
     # When they are put back, in any order, then all start in the order in which they were published
     for task in started if first == 1 else reversed(started):

@@ -1,14 +1,14 @@
 """The turns of users who have been served equally, and of tasks of different priorities."""
 
 import pytest
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.fair_queue import FairQueue, QueuedTask
 
 
 def queued(user: str, sequence: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> QueuedTask:
-    return QueuedTask(user, Lane.TRANSCRIPTION, priority, sequence, seconds)
+    return QueuedTask(user, TaskType.TRANSCRIPTION, priority, sequence, seconds)
 
 
 def test_users_who_have_been_served_equally_start_in_the_order_in_which_they_came() -> None:
@@ -19,7 +19,7 @@ def test_users_who_have_been_served_equally_start_in_the_order_in_which_they_cam
         queue.add(task)
     # When they are located, then each is behind those that came before, and so they start
     assert [queue.before(task) for task in waiting] == [(number, 10.0 * number) for number in range(4)]
-    started = [queue.next(Slots.RECORDINGS) for _ in waiting]
+    started = [queue.next(SlotPool.RECORDINGS) for _ in waiting]
     assert [task and task.user for task in started] == ["d", "b", "c", "a"]
 
 
@@ -30,7 +30,7 @@ def test_reconsidering_one_user_often_takes_no_turn_from_another(reconsidered: s
         queue.add(queued(user, sequence))
     for _ in range(1000):
         queue.reconsider(reconsidered)
-    started = [queue.next(Slots.RECORDINGS), queue.next(Slots.RECORDINGS)]
+    started = [queue.next(SlotPool.RECORDINGS), queue.next(SlotPool.RECORDINGS)]
     assert {task.user for task in started if task} == {"a", "b"}
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.tasks.queue import scheduler
 from app.tasks.queue.fair_queue import DEFAULT_S, QueuedTask
@@ -12,7 +12,7 @@ from app.tasks.queue.grants import Grant
 from app.tasks.queue.positions import QUESTION, REPLY, Before
 from tests.fakes.parts import Parts
 
-NORMAL = subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
+NORMAL = subjects.tasks(TaskType.TRANSCRIPTION, Priority.NORMAL)
 
 
 async def before(parts: Parts, sequence: int) -> Before:
@@ -37,5 +37,5 @@ async def test_the_scheduler_waits_for_messages_that_it_has_not_read_alone(
 @pytest.mark.parametrize(("seconds", "charged"), [(12.0, 12.0), (None, DEFAULT_S)])
 def test_a_grant_has_the_seconds_that_its_user_is_charged_for(seconds: float | None, charged: float) -> None:
     assert Grant(subject=NORMAL, sequence=3, user="a", seconds=seconds).queued_task == QueuedTask(
-        "a", Lane.TRANSCRIPTION, Priority.NORMAL, 3, charged
+        "a", TaskType.TRANSCRIPTION, Priority.NORMAL, 3, charged
     )

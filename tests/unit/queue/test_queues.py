@@ -9,7 +9,7 @@ from nats.js.errors import APIError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.runtime.errors import RequestError
 from app.tasks.queue.positions import Position
@@ -19,7 +19,7 @@ from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, Parts
 
 HIGH, NORMAL, LOW = Priority
-T, D = Lane.TRANSCRIPTION, Lane.DIARIZATION
+T, D = TaskType.TRANSCRIPTION, TaskType.DIARIZATION
 KEY = (T, NORMAL)
 SUBJECT = subjects.tasks(*KEY)
 NOW = datetime.now(UTC)

@@ -11,11 +11,11 @@ import pytest
 from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorDetail
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
 from app.runtime.cancellation import cancel_all
 from app.storage.jetstream.pull_inbox import PullInbox
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.tasks.queue.grants import Grant
 from app.tasks.queue.positions import QUESTION, REPLY
@@ -40,12 +40,12 @@ class Workers:
         self._nats = nats
         self.slots: list[asyncio.Task[None]] = []
 
-    async def free(self, count: int = 1, slots: Slots = Slots.RECORDINGS) -> None:
+    async def free(self, count: int = 1, slots: SlotPool = SlotPool.RECORDINGS) -> None:
         """Open pulls of so many workers, and notify the scheduler."""
         self.slots += [asyncio.create_task(self._pull(slots)) for _ in range(count)]
         await asyncio.sleep(0)
 
-    async def _pull(self, slots: Slots) -> None:
+    async def _pull(self, slots: SlotPool) -> None:
         inbox = PullInbox(self._nats.client, NAMES.ready, NAMES.slot_consumer(slots))
         for grant in await inbox.pull(1, within=60):
             self.granted.append(int(grant.subject.rpartition(".")[2]))
@@ -73,7 +73,7 @@ async def test_free_slots_get_the_tasks_whose_turn_it_is(parts: Parts, workers: 
     # Given tasks of two users, and an urgent one
     for user in (1, 1, 1, 2):
         await parts.publish(f"t{user}", user_id=user)
-    urgent = await parts.publish("urgent", Lane.DIARIZATION, Priority.HIGH)
+    urgent = await parts.publish("urgent", TaskType.DIARIZATION, Priority.HIGH)
     async with parts.scheduling():
         # When slots become free, then each gets one task: the urgent one, then those of the users in turns
         await workers.take(urgent.sequence)
@@ -89,10 +89,10 @@ async def test_free_slots_get_the_tasks_whose_turn_it_is(parts: Parts, workers: 
 
 
 async def test_live_tasks_get_slots_of_their_own(parts: Parts, workers: Workers) -> None:
-    live = await parts.publish("live", Lane.LIVE)
+    live = await parts.publish("live", TaskType.LIVE)
     async with parts.scheduling():
         await workers.free()
-        await workers.free(1, Slots.LIVE)
+        await workers.free(1, SlotPool.LIVE)
         await workers.receive(live.sequence)
 
 
@@ -190,7 +190,7 @@ async def test_a_slot_that_was_counted_twice_is_not_granted_again(
         await parts.messages.delete(messages[0], by_worker=True)
         # When the scheduler counts the slots again, and the next tasks end
         await eventually(lambda: scheduler.granted.keys() == {2, 3})
-        await eventually(lambda: scheduler.free[Slots.RECORDINGS].count == -1)
+        await eventually(lambda: scheduler.free[SlotPool.RECORDINGS].count == -1)
         await parts.messages.delete(messages[1])
         await workers.take(3)
         # Then no task is granted for which there is no slot

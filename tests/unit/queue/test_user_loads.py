@@ -4,9 +4,9 @@ import math
 
 import pytest
 from natscribe.schemas.task_queues import MAX_LISTED_USERS
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.tasks.queue.fair_queue import FairQueue, QueuedTask, Quota
 from app.tasks.queue.user_loads import WINDOW_S, UserLoads, jain_index
 from app.tasks.queue.user_queues import User
@@ -14,14 +14,14 @@ from app.tasks.queue.user_queues import User
 
 def add(queue: FairQueue, user: User, count: int, seconds: float = 10.0, priority: Priority = Priority.NORMAL) -> None:
     for number in range(count):
-        queue.add(QueuedTask(user, Lane.TRANSCRIPTION, priority, hash((user, number, priority)) % 2**60, seconds))
+        queue.add(QueuedTask(user, TaskType.TRANSCRIPTION, priority, hash((user, number, priority)) % 2**60, seconds))
 
 
 def test_the_largest_users_are_listed_with_their_figures() -> None:
     # Given more users than are listed, each with some waiting audio, and one whose only task runs
     queue = FairQueue()
     add(queue, "runs", 1, 500)
-    assert queue.next(Slots.RECORDINGS) is not None
+    assert queue.next(SlotPool.RECORDINGS) is not None
     for number in range(MAX_LISTED_USERS):
         add(queue, number, 1, 10 + number)
     add(queue, "анна", 3, 60, Priority.LOW)
@@ -38,7 +38,7 @@ def test_the_largest_users_are_listed_with_their_figures() -> None:
 def test_audio_of_unknown_duration_is_estimated() -> None:
     queue = FairQueue()
     add(queue, 1, 2, math.nan)
-    running = queue.next(Slots.RECORDINGS)
+    running = queue.next(SlotPool.RECORDINGS)
     assert running is not None
     queue.settle(running, 7.0)
     (load,) = UserLoads().measure(queue, 0).users
@@ -58,14 +58,14 @@ def test_the_longest_wait_is_that_of_a_user_with_nothing_running() -> None:
     # Given a user who waits, and one who waits and runs
     queue, loads = FairQueue(), UserLoads()
     add(queue, "runs", 2)
-    running = queue.next(Slots.RECORDINGS)
+    running = queue.next(SlotPool.RECORDINGS)
     assert running is not None
     assert loads.measure(queue, 0).longest_wait_s == 0
     add(queue, "waits", 1)
     # Then the wait of the former grows
     assert [loads.measure(queue, now).longest_wait_s for now in (10, 15, 70)] == [0, 5, 60]
     # And when a task of this user runs, nobody waits
-    assert queue.next(Slots.RECORDINGS) is not None
+    assert queue.next(SlotPool.RECORDINGS) is not None
     assert loads.measure(queue, 80).longest_wait_s == 0
 
 
@@ -85,7 +85,7 @@ def test_shares_are_compared_by_weight(weights: dict[User, float], starts: list[
     assert loads.measure(queue, 0).fairness == 1
     # When their tasks are granted
     for number, user in enumerate(starts):
-        queue.resume(QueuedTask(user, Lane.TRANSCRIPTION, Priority.NORMAL, number, 10))
+        queue.resume(QueuedTask(user, TaskType.TRANSCRIPTION, Priority.NORMAL, number, 10))
     # Then their shares are compared after the window
     assert loads.measure(queue, WINDOW_S - 1).fairness == 1
     assert loads.measure(queue, WINDOW_S).fairness == pytest.approx(fairness)
@@ -99,7 +99,7 @@ def test_audio_is_forgotten_with_its_part_of_the_window(served_at: float, fairne
         add(queue, user, 2)
     for now in (0, served_at):
         loads.measure(queue, now)
-    assert queue.next(Slots.RECORDINGS) is not None
+    assert queue.next(SlotPool.RECORDINGS) is not None
     loads.measure(queue, served_at)
     # Then that counts until the tenth of the window in which it was served has passed
     assert loads.measure(queue, WINDOW_S).fairness == fairness
@@ -111,7 +111,7 @@ def test_a_user_who_runs_all_that_the_quota_allows_counts_as_served() -> None:
         add(queue, user, 100)
     loads.measure(queue, 0)
     for number, user in enumerate(["limited", *["free"] * 9]):
-        queue.resume(QueuedTask(user, Lane.TRANSCRIPTION, Priority.NORMAL, number, 10))
+        queue.resume(QueuedTask(user, TaskType.TRANSCRIPTION, Priority.NORMAL, number, 10))
     assert loads.measure(queue, WINDOW_S).fairness == 1
 
 

@@ -9,7 +9,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from natscribe.jetstream import cloud_events
 from natscribe.schemas import subjects
 from natscribe.schemas.progress import State
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 
 from app.speech.live.frames import erase as erase_frames
 from app.tasks.queue.index import QueueIndex
@@ -72,7 +72,7 @@ async def test_all_pages_of_live_audio_are_checked(
 async def test_the_audio_of_a_waiting_task_stays(late_frames: LateFrames, nats: InMemoryNats, parts: Parts) -> None:
     # Given a task that waits in its queue, and no worker has registered it
     store_frames(nats, "waits")
-    await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
+    await parts.publish("waits", TaskType.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When the service checks, then its audio stays
     await late_frames.erase()
@@ -85,7 +85,7 @@ async def test_the_audio_of_a_task_with_a_log_stays(
 ) -> None:
     # Given a task that runs, or one that has failed and may be replayed
     store_frames(nats, "known")
-    await parts.reaching(state, "known", queue=Lane.LIVE, body=body_of("known"))
+    await parts.reaching(state, "known", queue=TaskType.LIVE, body=body_of("known"))
     nats.streams[NAMES.tasks].messages.clear()
     nats.ahead = LONG_AFTER
     # When the service checks, then its audio stays
@@ -111,7 +111,7 @@ async def test_a_failed_check_erases_no_audio_and_is_repeated(
 ) -> None:
     # Given old audio of a task that waits, and some without a task
     store_frames(nats, "waits", "gone")
-    await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
+    await parts.publish("waits", TaskType.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When NATS does not reply in the middle of a check
     nats.before(f"$JS.API.STREAM.INFO.{NAMES.tasks}", NatsTimeoutError())
@@ -129,7 +129,7 @@ async def test_audio_under_an_invalid_task_id_erases_nothing(
 ) -> None:
     # Given audio under a name that no task has, which NATS may take for all tasks
     store_frames(nats, subject, "waits")
-    await parts.publish("waits", Lane.LIVE, body=body_of("waits"))
+    await parts.publish("waits", TaskType.LIVE, body=body_of("waits"))
     nats.ahead = LONG_AFTER
     # When the service checks, then the audio of others stays; that of no task stays until it is too old for its stream
     await late_frames.erase()

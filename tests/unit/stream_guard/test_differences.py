@@ -6,7 +6,7 @@ from natscribe.jetstream.streams import STORED_TASK_TTL_S, TASK_TTL_S, task_subj
 
 from app.fleet.stream_guard.resources import Difference, all_resources
 from app.settings import LEAST_LIVE_TTL_S
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import NAMES, SETTINGS
 
@@ -15,7 +15,7 @@ RESOURCES = {resource.name: resource for resource in all_resources(InMemoryNats(
 QUEUE, LOG, LETTERS, REMINDERS = NAMES.tasks, NAMES.progress, NAMES.dead_letters, NAMES.retention
 READY, LIVE, VOICES, EMBEDDINGS, RESULTS = NAMES.ready, NAMES.live, "KV_voices", "KV_embeddings", "OBJ_results"
 RECORDINGS = "OBJ_audio"
-CONSUMER = NAMES.slot_consumer(Slots.RECORDINGS)
+CONSUMER = NAMES.slot_consumer(SlotPool.RECORDINGS)
 
 
 def differences(name: str, **changes: object) -> list[Difference]:

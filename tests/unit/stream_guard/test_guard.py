@@ -27,7 +27,7 @@ from app.settings import Settings
 from app.storage.jetstream import lease
 from app.storage.jetstream.connection import StartError, TooFewServersError, retry_until_available
 from app.storage.jetstream.lease import Lease
-from app.storage.jetstream.slots import Slots
+from app.storage.jetstream.slots import SlotPool
 from app.storage.jetstream.streams import stream_configs
 from app.tasks.projection.projection import RedisProjection
 from app.tasks.task_log.log import TaskLog
@@ -39,7 +39,7 @@ from tests.fakes.parts import NAMES, SETTINGS, Parts
 from tests.publishers import publishers
 from tests.waiting import eventually
 
-QUEUE = NAMES.slot_consumer(Slots.RECORDINGS)
+QUEUE = NAMES.slot_consumer(SlotPool.RECORDINGS)
 STREAMS = {str(config.name): config for config in stream_configs(SETTINGS)}
 UPDATE = f"$JS.API.STREAM.UPDATE.{NAMES.progress}"
 REFUSED = APIError(code=500, err_code=10052, description="deny purge cannot be taken back")

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from natscribe.schemas.wire import Lane
+from natscribe.schemas.wire import TaskType
 from prometheus_client import CollectorRegistry
 
 from app.runtime.telemetry import metrics
@@ -41,7 +41,7 @@ def test_a_new_worker_has_no_negative_metric() -> None:
 def test_real_time_factors_start_at_one_hundredth(seconds: float, quicker_than: str) -> None:
     # When a worker has processed a hundred seconds of audio
     meter = Meter()
-    meter.completed(Lane.TRANSCRIPTION, seconds, audio_seconds=100.0)
+    meter.completed(TaskType.TRANSCRIPTION, seconds, audio_seconds=100.0)
     # Then its speed is counted in the smallest bucket that fits
     buckets = [
         sample.labels["le"]

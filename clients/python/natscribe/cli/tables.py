@@ -84,7 +84,7 @@ def print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> Non
 def queue_cells(queue: QueueStatus) -> list[str]:
     """Return the table cells of a task queue.
 
-    They are the priority and lane (type of tasks) of the queue, its numbers of waiting and running tasks, and the age
+    They are the priority of the queue and type of its tasks, its numbers of waiting and running tasks, and the age
     of its oldest waiting task.
     """
     oldest = clock(max(seconds_since(queue.oldest), 0)) if queue.oldest else ""

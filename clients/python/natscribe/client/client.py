@@ -42,7 +42,7 @@ from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionTask
 from natscribe.schemas.voices import Consent, EnrollRequest, ForgetRequest, Forgotten, RenameRequest, Voice
-from natscribe.schemas.wire import Kind, Lane, Priority
+from natscribe.schemas.wire import Kind, Priority, TaskType
 from natscribe.schemas.workers import WorkerInfo
 
 RecordingTask = TranscriptionTask | DiarizationTask
@@ -369,7 +369,7 @@ class Client(Session):
     ) -> str:
         seconds = await recording_duration(recording)
         store = upload_store(self._settings, self._connection, self._on_upload)
-        lane = Lane.TRANSCRIPTION if isinstance(task, TranscriptionTask) else Lane.DIARIZATION
+        task_type = TaskType.TRANSCRIPTION if isinstance(task, TranscriptionTask) else TaskType.DIARIZATION
         submission = Submission(self._connection, store, recording, task, seconds)
-        await submission.submit(subjects.tasks(lane, priority or choose_priority(seconds)), is_new=is_new)
+        await submission.submit(subjects.tasks(task_type, priority or choose_priority(seconds)), is_new=is_new)
         return task.task_id

@@ -21,7 +21,7 @@ from natscribe.client.recordings import upload_store
 from natscribe.jetstream.nats_py_compat import close
 from natscribe.jetstream.server_version import durability_problem
 from natscribe.schemas import subjects
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from natscribe.schemas.workers import Problem, WorkerInfo
 from natscribe.settings import Settings
 
@@ -131,7 +131,7 @@ class _Examiner:
         self.report.problems.append(Problem(what=what, next_step=next_step))
 
     async def _check_jetstream(self) -> None:
-        js, subject = self.connection.jetstream(), subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)
+        js, subject = self.connection.jetstream(), subjects.tasks(TaskType.TRANSCRIPTION, Priority.NORMAL)
         try:
             name = await _in_time(js.find_stream_name_by_subject(subject), CHECKED_WITHIN_S, "JetStream")
         except (NotAllowedError, NotFoundError):

@@ -26,7 +26,7 @@ from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskRequest, TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
 from natscribe.schemas.voices import Voice
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from natscribe.settings import Settings
 
 ENDED_WITHIN_S = 5.0  # limit for ending the audio when an exception leaves the block
@@ -171,7 +171,7 @@ class Live:
                 message = f"{task.task_id} has audio already: choose another id{resume}."
                 raise TaskIdTakenError(message)
         submission = Submission(self._connection, None, task.audio_file_id, task)
-        await submission.submit(subjects.tasks(Lane.LIVE, self._priority), is_new=self._is_new)
+        await submission.submit(subjects.tasks(TaskType.LIVE, self._priority), is_new=self._is_new)
         return task.audio, 0
 
     async def _resume(self) -> tuple[LiveAudio, int]:

@@ -15,7 +15,7 @@ from natscribe.jetstream.repeated_requests import REQUEST_TIMEOUT_S
 from natscribe.schemas import subjects
 from natscribe.schemas.channels import CHANNELS
 from natscribe.schemas.quotas import QUOTA_KEYS
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from natscribe.settings import Settings
 
 UNUSED_NAME = "natscribe-doctor"  # no task, recording or stream has this name
@@ -62,8 +62,8 @@ async def check_permissions(connection: Connection, settings: Settings) -> list[
 def _probes(settings: Settings) -> list[_Probe]:
     names, store = settings.stream_names, urlsplit(settings.audio_store)
     publish = [
-        _Probe("transcribe", subjects.tasks(Lane.TRANSCRIPTION, Priority.NORMAL)),
-        _Probe("diarize", subjects.tasks(Lane.DIARIZATION, Priority.NORMAL)),
+        _Probe("transcribe", subjects.tasks(TaskType.TRANSCRIPTION, Priority.NORMAL)),
+        _Probe("diarize", subjects.tasks(TaskType.DIARIZATION, Priority.NORMAL)),
         _Probe("live", subjects.live_audio(UNUSED_NAME)),
     ]
     upload = [_Probe("upload", f"$O.{store.netloc}.M.{UNUSED_NAME}")] if store.scheme == "nats" else []

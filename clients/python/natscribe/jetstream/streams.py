@@ -24,7 +24,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.live import MAX_FRAME_BYTES
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.task_fields import MAX_AHEAD
-from natscribe.schemas.wire import MAX_KEEP_S, Kind, Lane, Priority
+from natscribe.schemas.wire import MAX_KEEP_S, Kind, Priority, TaskType
 
 DAY_S = 24 * 3600.0
 TASK_TTL_S = 7 * DAY_S  # how long a task may wait, from its `not_before` on, before it fails
@@ -50,8 +50,8 @@ LIVE_ACK_WAIT_S = 3.5  # people wait for the text, so a worker of a live task co
 
 
 def task_subjects() -> list[str]:
-    """Return the subjects of all task queues, `tasks.<lane>.<priority>`."""
-    return [subjects.tasks(lane, priority) for priority in Priority for lane in Lane]
+    """Return the subjects of all task queues, `tasks.<type>.<priority>`."""
+    return [subjects.tasks(task_type, priority) for priority in Priority for task_type in TaskType]
 
 
 def public_streams(

@@ -18,7 +18,7 @@ from natscribe.schemas.headers import REPLAY_OF, TRACE_PATTERN, TRACEPARENT
 from natscribe.schemas.kinds import TASKS, Task, read_task
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.progress import ProgressEvent, State
-from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Lane, Priority
+from natscribe.schemas.wire import TASK_ID_PATTERN, Kind, Priority, TaskType
 
 REPLAYS_NOTHING = ErrorDetail(
     code=ErrorCode.INVALID_MESSAGE,
@@ -59,15 +59,15 @@ class TaskMessage:
         return cls(message.subject, metadata.sequence.stream, time, message.headers or {}, message.data)
 
     @property
-    def lane(self) -> Lane:
-        """The lane (transcription, diarization or live) of the task, as in the subject."""
-        lane, _ = subjects.queue_of(self.subject)
-        return lane
+    def task_type(self) -> TaskType:
+        """The type of the task (transcription, diarization or live), as in the subject."""
+        task_type, _ = subjects.queue_of(self.subject)
+        return task_type
 
     @property
     def kind(self) -> Kind:
         """Whether the task is a transcription or a diarization, as in the subject."""
-        return self.lane.kind
+        return self.task_type.kind
 
     @property
     def priority(self) -> Priority:
@@ -79,7 +79,7 @@ class TaskMessage:
     def task(self) -> Task | None:
         """The task in the body, including fields of later versions; None if the body is no valid task."""
         try:
-            return read_task(self.lane, self.body)
+            return read_task(self.task_type, self.body)
         except ValueError:
             return None
 
@@ -96,7 +96,7 @@ class TaskMessage:
     def problem(self) -> ErrorDetail | None:
         """Why the message is invalid, as an error that does not quote its content; None if the message is valid."""
         try:
-            TASKS[self.lane].model_validate_json(self.body)
+            TASKS[self.task_type].model_validate_json(self.body)
         except ValidationError as error:
             problem = problems_of(error)
         else:

@@ -42,7 +42,7 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.task_list import ListRequest, TaskPage, listed
 from natscribe.schemas.task_queues import MAX_LISTED_USERS, QueueOverview, QueueRequest, QueueStatus, UserLoad
 from natscribe.schemas.voices import EnrollRequest, ForgetRequest, Voice
-from natscribe.schemas.wire import Lane, Priority
+from natscribe.schemas.wire import Priority, TaskType
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is known shortly after its publish
@@ -145,7 +145,7 @@ class RequestHandlers:
 
     async def _queue(self, _: QueueRequest) -> QueueOverview:
         return QueueOverview(
-            queues=[self._queue_of(queue, priority) for priority in Priority for queue in Lane],
+            queues=[self._queue_of(queue, priority) for priority in Priority for queue in TaskType],
             dead_letters=len(await self._log.find_dead_letters(None)),
             users=self._users(),
         )
@@ -214,9 +214,9 @@ class RequestHandlers:
     def _status_of(self, task: PlayedTask) -> TaskStatus:
         return task.status().model_copy(update=self._player.position_of(task))
 
-    def _queue_of(self, queue: Lane, priority: Priority) -> QueueStatus:
+    def _queue_of(self, queue: TaskType, priority: Priority) -> QueueStatus:
         tasks = self._tasks.values()
-        of_queue = [task for task in tasks if (task.message.lane, task.message.priority) == (queue, priority)]
+        of_queue = [task for task in tasks if (task.message.task_type, task.message.priority) == (queue, priority)]
         waiting = [task for task in self._player.waiting() if task in of_queue]
         return QueueStatus(
             queue=queue,
