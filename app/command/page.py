@@ -97,8 +97,8 @@ class WebPage:
         try:
             return _Server((HOST, self.port), handler)
         except OSError as error:  # it was free when it was chosen
-            message = f"Another program has just taken port {self.port} of the page: start again."
-            raise ClientError(message) from error
+            what = f"Another program has just taken port {self.port} of the page"
+            raise ClientError(what, "start again") from error
 
 
 class _Server(ThreadingHTTPServer):
@@ -123,11 +123,8 @@ def choose_page(options: PageOptions | None, folder: Path, *, names_nats: bool, 
     if options is None or (names_nats and options == PageOptions()):
         return None
     if names_nats:
-        message = (
-            "NATS_URL names a server, and --page-port, --websocket-port and --origin are for the embedded one: unset"
-            " NATS_URL, or open the WebSocket of your server as docs/access.md says."
-        )
-        raise ClientError(message)
+        what = "NATS_URL names a server, and --page-port, --websocket-port and --origin are for the embedded one"
+        raise ClientError(what, "unset NATS_URL, or open the WebSocket of your server as docs/access.md says")
     last = _last_ports(folder / _PORTS_FILE)
     websocket_port = choose_port(
         options.websocket_port, WEBSOCKET_PORT, "--websocket-port", last=last.get("websocket"), besides=[http_port]

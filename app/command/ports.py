@@ -25,7 +25,7 @@ def choose_port(  # noqa: PLR0913 -- each candidate, and what it must not be
         ClientError: Another process uses the port that the option names, or it is one of `besides`.
     """
     if port is not None and (port in besides or not is_free(port, host)):
-        message = f"Port {port} is in use: choose another with {option}, or leave {option} out for any free port."
-        raise ClientError(message)
+        what = f"Port {port} is in use"
+        raise ClientError(what, f"choose another with {option}, or leave {option} out for any free port")
     usual = (candidate for candidate in (last, default) if candidate and candidate not in besides)
     return port or next((candidate for candidate in usual if is_free(candidate, host)), None) or free_port()

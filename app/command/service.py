@@ -174,11 +174,9 @@ async def _check_nats(settings: Settings, *, has_redis: bool) -> None:
     try:
         async with Client(settings) as client:
             if not has_redis and await _has_workers(client):
-                message = (
-                    f"Workers already use NATS at {settings.nats_addresses}: set REDIS_URL to the Redis that they use,"
-                    " or unset NATS_URL for embedded servers."
-                )
-                raise ClientError(message)
+                what = f"Workers already use NATS at {settings.nats_addresses}"
+                next_step = "set REDIS_URL to the Redis that they use, or unset NATS_URL for embedded servers"
+                raise ClientError(what, next_step)
     except NoServerError as error:
         next_step = "start it, correct NATS_URL, or unset NATS_URL for an embedded server"
         raise NoServerError(error.addresses, next_step) from error

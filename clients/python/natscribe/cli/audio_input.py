@@ -98,8 +98,8 @@ def samples(chunks: Iterable[bytes]) -> Iterator[bytes]:
     for number, chunk in enumerate(chunks):
         if not number and (chunk.startswith(_FILE_SIGNATURES) or chunk[4:8] == b"ftyp"):
             here = f"{command()} live"
-            message = f"Standard input is a file: `{here} FILE` plays files, `{here} - --codec opus` reads Opus."
-            raise ClientError(message)
+            what = "Standard input is a file"
+            raise ClientError(what, f"`{here} FILE` plays files, `{here} - --codec opus` reads Opus")
         yield chunk
 
 
@@ -125,7 +125,7 @@ async def read_in_thread(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
         except ClientError as error:
             end = error
         except Exception as error:  # noqa: BLE001 -- whatever it is, the command must not wait for ever
-            end = ClientError(f"Reading the audio has failed ({str(error) or type(error).__name__}): it ends here.")
+            end = ClientError(f"Reading the audio has failed ({str(error) or type(error).__name__})", "it ends here")
         with suppress(RuntimeError):  # the command has ended
             put(end)
 

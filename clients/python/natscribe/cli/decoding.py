@@ -69,7 +69,7 @@ async def from_url(url: str, speed: float) -> AsyncIterator[bytes]:
     _require_pyav("to read a URL here", url)
     name = without_login(url)
     certificate = ", its certificate (SSL_CERT_FILE may name its authority)" if "https:" in name else ""
-    hint = f"check the address{certificate}, and whether a player plays it."
+    hint = f"check the address{certificate}, and whether a player plays it"
     reader = _Reader(url, name, _options_of_urls())
     audio = await after_first(_until_broken(reader.chunks(), name, hint))
     return paced(audio, speed) if reader.is_file else audio
@@ -100,12 +100,12 @@ def _until_broken(chunks: Iterator[bytes], name: str, hint: str) -> Iterator[byt
             yield chunk
     except _BrokenAudioError as error:
         if not has_audio:
-            message = f"{name} cannot be read ({error}): {hint}"
-            raise ClientError(message) from error
+            what = f"{name} cannot be read ({error})"
+            raise ClientError(what, hint) from error
         print_above(f"{name} broke off ({error}): the audio ends here.", WARNING)
     if not has_audio:
-        message = f"{name} has no audio: {hint}"
-        raise ClientError(message)
+        what = f"{name} has no audio"
+        raise ClientError(what, hint)
 
 
 @dataclass
@@ -152,11 +152,12 @@ class _Reader:
 
         with av.open(self.address, timeout=NETWORK_TIMEOUT_S, options=dict(self.options)) as container:
             if "https:" in self.name and container.format.name in _PLAYLISTS:
-                message = (
-                    f"{self.name} is a playlist: the certificates of its parts cannot be verified here. "
+                what = f"{self.name} is a playlist"
+                next_step = (
+                    "the certificates of its parts cannot be verified here. "
                     f"Without verification, {conversion_hint(self.name)}"
                 )
-                raise ClientError(message)
+                raise ClientError(what, next_step)
             self.is_file = container.duration is not None
             if not container.streams.audio:
                 return

@@ -60,7 +60,7 @@ def existing_file(argument: str, max_bytes: int) -> Path:
     """
     path = local_path(argument)
     if (why := file_problem(path, max_bytes)) is not None:
-        raise UsageError(why)
+        raise UsageError(str(why))
     return path
 
 

@@ -126,7 +126,7 @@ class LiveSession:
         """Return the error for a live task whose source has ended without any audio."""
         is_file = self.source.path is not None
         hint = "whether a player plays it" if is_file else "whether the program before `|` says why it has stopped"
-        return ClientError(f"{self.source.name} has no audio, only {self.sent_bytes} bytes: check {hint}.")
+        return ClientError(f"{self.source.name} has no audio, only {self.sent_bytes} bytes", f"check {hint}")
 
     async def _end(self, live: Live, sending: "asyncio.Task[None]", following: "asyncio.Task[bool]") -> None:
         error = None if sending.cancelled() else sending.exception()

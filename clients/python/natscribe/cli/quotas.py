@@ -50,8 +50,8 @@ def delete(user: User) -> None:
 
     async def work(client: Client) -> None:
         if not await client.delete_quota(parse_user_id(user)):
-            message = f"The user {user} has no quota: `{command()} quotas list` shows who has one."
-            raise ClientError(message)
+            what = f"The user {user} has no quota"
+            raise ClientError(what, f"`{command()} quotas list` shows who has one")
         out.print(f"deleted: {user}")
 
     run_with_client(work)

@@ -81,8 +81,8 @@ def enroll(  # noqa: PLR0913 -- the request's fields
             )
         except RequestFailedError as error:
             if task_id is None and error.code not in _PERMANENT:
-                message = f"{error.message} The task is kept for an hour: give --task-id {source} instead of FILE."
-                raise ClientError(message) from error
+                what = f"{error.message} The task is kept for an hour"
+                raise ClientError(what, f"give --task-id {source} instead of FILE") from error
             explained = await _explained(client, error, owner, source)
             if task_id is None and source not in str(explained):  # nobody is told to enrol one of its speakers
                 with suppress(ClientError):  # the service erases it in an hour
@@ -118,8 +118,8 @@ async def _voice_id(client: Client, id_or_name: str, owner: int | str) -> str:
     ids = [voice.voice async for voice in client.voices(owner) if id_or_name in {voice.voice, voice.name}]
     if len(ids) != 1:
         how_many = f"{len(ids)} voices are" if ids else "No voice is"
-        message = f"{how_many} called {id_or_name}: `{command()} voices list` shows the ids."
-        raise ClientError(message)
+        what = f"{how_many} called {id_or_name}"
+        raise ClientError(what, f"`{command()} voices list` shows the ids")
     return ids[0]
 
 
@@ -130,18 +130,21 @@ async def _explained(client: Client, refusal: RequestFailedError, owner: int | s
     """
     if "select one as `speaker`" in refusal.message:
         selection = f"--task-id {task_id} --speaker SPEAKER_00"
-        return ClientError(f"The recording has several speakers, or none: select one by {selection}, or record one.")
+        return ClientError("The recording has several speakers, or none", f"select one by {selection}, or record one")
     if refusal.message.startswith("No embeddings "):
-        return ClientError("The task has no voices, or had them more than seven days ago: give FILE without --task-id.")
+        what = "The task has no voices, or had them more than seven days ago"
+        return ClientError(what, "give FILE without --task-id")
     if refusal.message.startswith("No task "):
         return ClientError(
-            f"User {owner} has no task {task_id}: select its owner by --user-id; `{command()} list` shows the tasks."
+            f"User {owner} has no task {task_id}",
+            f"select its owner by --user-id; `{command()} list` shows the tasks",
         )
     async for voice in client.voices(owner):
         if voice.voice in refusal.message:
             return ClientError(
-                f"This sounds like {voice.name}: --voice {voice.voice} in place of --name gives this voice one more "
-                "reference; --another enrols another person."
+                f"This sounds like {voice.name}",
+                f"--voice {voice.voice} in place of --name gives this voice one more reference; --another enrols "
+                "another person",
             )
     return refusal
 

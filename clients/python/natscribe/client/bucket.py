@@ -82,8 +82,8 @@ class Bucket:
                 await bucket.put(name, file, meta)
         except (nats.errors.Error, OSError) as error:
             await self._raise_if_full(error, recording.name)
-            message = f"{recording.name} could not be uploaded ({error}): try again."
-            raise RecordingError(message) from error
+            what = f"{recording.name} could not be uploaded ({error})"
+            raise RecordingError(what, "try again") from error
         return before is None
 
     async def check(self) -> None:
@@ -112,8 +112,8 @@ class Bucket:
             StorageFullError: JetStream has no room left, or its disk was full and NATS has not been restarted yet.
         """
         if isinstance(error, APIError) and error.err_code in STORAGE_FULL:
-            message = f"NATS has no room for {what}"
-            raise StorageFullError(message) from error
+            full = f"NATS has no room for {what}"
+            raise StorageFullError(full) from error
         is_certain = isinstance(error, APIError) and error.err_code == STORE_FAILED
         if is_certain or isinstance(error, nats.errors.TimeoutError):
             with suppress(nats.errors.Error):
@@ -138,19 +138,20 @@ class Bucket:
         try:
             return await self._js.object_store(self._name)
         except NotFoundError as error:
-            message = (
-                f"NATS has no bucket {self._name!r}: start the service, which creates it, or wait if it is just "
-                "starting. If the service has another AUDIO_STORE, set AUDIO_STORE here to the same value. If that is "
-                "a folder, you can also put the file there and name it with --stored."
+            missing = f"NATS has no bucket {self._name!r}"
+            next_step = (
+                "start the service, which creates it, or wait if it is just starting. If the service has another "
+                "AUDIO_STORE, set AUDIO_STORE here to the same value. If that is a folder, you can also put the file "
+                "there and name it with --stored"
             )
-            raise UnreachableError(message) from error
+            raise UnreachableError(missing, next_step) from error
         except nats.errors.Error as error:
             if isinstance(error, ServiceUnavailableError) and error.err_code is None:  # there was no responder
                 raise NoJetStreamError from error
             raise self._no_reply() from error
 
     def _no_reply(self) -> UnreachableError:
-        return UnreachableError(f"NATS does not answer about the bucket {self._name!r}: try again in a moment.")
+        return UnreachableError(f"NATS does not answer about the bucket {self._name!r}", "try again in a moment")
 
     async def _is_reusable(self, bucket: ObjectStore, stored: ObjectInfo) -> bool:
         """Whether a task can use the stored object: its chunks exist, and objects in the bucket do not expire.

@@ -128,10 +128,8 @@ def _tls_context(authority: Path | None) -> ssl.SSLContext | None:
     try:
         return ssl.create_default_context(cafile=authority)
     except ssl.SSLError as error:
-        message = (
-            f"NATS_TLS_CA_FILE ({authority}) contains no certificate: name the file of your certificate authority."
-        )
-        raise SettingsError(message) from error
+        what = f"NATS_TLS_CA_FILE ({authority}) contains no certificate"
+        raise SettingsError(what, "name the file of your certificate authority") from error
 
 
 def _error_of(addresses: str, failures: Iterable[Exception]) -> ClientError:
@@ -143,11 +141,11 @@ def _error_of(addresses: str, failures: Iterable[Exception]) -> ClientError:
     for failure in failures:
         if isinstance(failure, nats.errors.AuthorizationError) or "authorization" in str(failure).lower():
             return UnreachableError(
-                f"NATS at {addresses} refuses the login: check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE."
+                f"NATS at {addresses} refuses the login", "check NATS_USER, NATS_PASSWORD or NATS_CREDS_FILE"
             )
         if isinstance(failure, ssl.SSLError):
             return UnreachableError(
-                f"NATS at {addresses} is not trusted ({failure}): check NATS_URL and NATS_TLS_CA_FILE."
+                f"NATS at {addresses} is not trusted ({failure})", "check NATS_URL and NATS_TLS_CA_FILE"
             )
     return NoServerError(
         addresses, f"set NATS_URL to the address of a server, or start the service with `{command()} up`"

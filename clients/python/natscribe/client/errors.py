@@ -5,7 +5,15 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail
 
 
 class ClientError(Exception):
-    """Base class of the client's exceptions; for rare failures, the client raises this class itself."""
+    """Base class of the client's exceptions; for rare failures, the client raises this class itself.
+
+    `what`: what has failed. `next_step`: what to do about it; "" if that depends on the caller.
+    """
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(f"{what}: {next_step}." if next_step else what)
+        self.what = what
+        self.next_step = next_step
 
 
 class SettingsError(ClientError):
@@ -20,7 +28,7 @@ class NoServerError(UnreachableError):
     """No NATS server is reachable at `addresses`."""
 
     def __init__(self, addresses: str, next_step: str) -> None:
-        super().__init__(f"No NATS server answers at {addresses}: {next_step}.")
+        super().__init__(f"No NATS server answers at {addresses}", next_step)
         self.addresses = addresses
 
 
@@ -28,7 +36,7 @@ class NoJetStreamError(UnreachableError):
     """NATS is reachable, but JetStream is not enabled."""
 
     def __init__(self) -> None:
-        super().__init__("NATS answers, but has no JetStream: start nats-server with -js, then the service.")
+        super().__init__("NATS answers, but has no JetStream", "start nats-server with -js, then the service")
 
 
 class NoWorkerError(UnreachableError):
@@ -42,8 +50,8 @@ class NotAllowedError(ClientError):
         self, user: str | None, subject: str, allowed: tuple[str, ...], *, action: str = "send requests to"
     ) -> None:
         super().__init__(
-            f"NATS does not allow {_login(user)} to {action} {subject}: log in as {' or '.join(allowed)} "
-            "(NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)."
+            f"NATS does not allow {_login(user)} to {action} {subject}",
+            f"log in as {' or '.join(allowed)} (NATS_USER, NATS_PASSWORD and NATS_INBOX_PREFIX)",
         )
 
 
@@ -52,8 +60,8 @@ class InboxRefusedError(ClientError):
 
     def __init__(self, user: str | None, prefix: str) -> None:
         super().__init__(
-            f"NATS does not allow {_login(user)} to receive replies under {prefix}: "
-            f"set NATS_INBOX_PREFIX to the user's own prefix, for instance _INBOX_{user or 'USER'}."
+            f"NATS does not allow {_login(user)} to receive replies under {prefix}",
+            f"set NATS_INBOX_PREFIX to the user's own prefix, for instance _INBOX_{user or 'USER'}",
         )
 
 
@@ -66,17 +74,12 @@ class QueueFullError(ClientError):
 
 
 class StorageFullError(ClientError):
-    """JetStream cannot store the message: its storage limit is reached, or its disk is or was full.
-
-    The exception's message consists of `what`, which says what has no room, and `next_step`, which says what to do.
-    """
+    """JetStream cannot store the message: its storage limit is reached, or its disk is or was full."""
 
     def __init__(
         self, what: str, next_step: str = "the operator has to make some (runbook: StorageAlmostFull)"
     ) -> None:
-        super().__init__(f"{what}: {next_step}.")
-        self.what = what
-        self.next_step = next_step
+        super().__init__(what, next_step)
 
 
 class StorageStoppedError(StorageFullError):
@@ -116,9 +119,9 @@ class OtherSenderError(ClientError):
 
     def __init__(self, task_id: str) -> None:
         super().__init__(
-            f"Another program sends audio of {task_id}, too, and NATS stores only one frame of each number: stop one "
-            "of the programs, or start another live transcription task here. If the other program has stopped, "
-            f"{resume_hint(task_id)}."
+            f"Another program sends audio of {task_id}, too, and NATS stores only one frame of each number",
+            "stop one of the programs, or start another live transcription task here. If the other program has "
+            f"stopped, {resume_hint(task_id)}",
         )
 
 

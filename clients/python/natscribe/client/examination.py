@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from natscribe.client.bucket import Bucket
 from natscribe.client.connection import connect
-from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, StorageFullError, UnreachableError
+from natscribe.client.errors import ClientError, NoJetStreamError, NotAllowedError, UnreachableError
 from natscribe.client.operations import workers
 from natscribe.client.permission_checks import UNUSED_NAME, Permission, check_permissions
 from natscribe.client.permissions import Connection
@@ -139,8 +139,8 @@ class _Examiner:
         except ServiceUnavailableError as error:
             raise NoJetStreamError from error
         except nats.errors.Error as error:
-            message = "JetStream does not answer: read the log of NATS; in a cluster, start more than half of it."
-            raise UnreachableError(message) from error
+            what = "JetStream does not answer"
+            raise UnreachableError(what, "read the log of NATS; in a cluster, start more than half of it") from error
         self.report.task_stream = name
         expected = self.settings.stream_names.tasks
         if name != expected:
@@ -210,22 +210,15 @@ def _release(number: str) -> tuple[str, ...]:
 
 
 def _problem(error: ClientError) -> Problem:
-    """Convert an error into a `Problem`: what is wrong, and the next step.
-
-    The last colon in the message of the error separates the two, except in a StorageFullError.
-    """
-    if isinstance(error, StorageFullError):
-        return Problem(what=error.what, next_step=error.next_step)
-    what, _, next_step = str(error).rpartition(": ")
-    return Problem(what=what, next_step=next_step.rstrip("."))
+    return Problem(what=error.what, next_step=error.next_step)
 
 
 async def _server(connection: Connection, settings: Settings) -> Server:
     try:
         seconds = await connection.rtt(ROUND_TRIP_WITHIN_S)
     except nats.errors.Error as error:
-        message = f"NATS at {settings.nats_addresses} accepts connections but does not answer: read the log of NATS."
-        raise UnreachableError(message) from error
+        what = f"NATS at {settings.nats_addresses} accepts connections but does not answer"
+        raise UnreachableError(what, "read the log of NATS") from error
     url, number = connection.connected_url, connection.connected_server_version
     return Server(
         address=f"{url.hostname}:{url.port}" if url else settings.nats_addresses,
@@ -250,5 +243,5 @@ async def _in_time(work: Awaitable[T], within_s: float, who: str) -> T:
             return task.result()
     finally:
         task.cancel()
-    message = f"{who} did not answer within {within_s:.0f} s: see whether it is overloaded, then try again."
-    raise UnreachableError(message)
+    what = f"{who} did not answer within {within_s:.0f} s"
+    raise UnreachableError(what, "see whether it is overloaded, then try again")

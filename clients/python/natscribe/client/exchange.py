@@ -29,7 +29,7 @@ from natscribe.schemas.kinds import Task
 from natscribe.schemas.requests import REPLY_TIMEOUT_S, ResultFormat, ResultRequest
 from natscribe.schemas.wire import Input
 
-INCOMPATIBLE = "The service's reply does not fit this version of the contract: update the older side."
+INCOMPATIBLE = "The service's reply does not fit this version of the contract", "update the older side"
 NO_REPLY, NO_QUEUE = "NATS answers, but", "NATS has no queue for tasks, because"
 PUBLISH_ATTEMPTS = 5  # of a task whose publish is not acknowledged
 RESEND_AFTER_S = 2.0  # the worker that received the request may be frozen: a copy may reach another worker
@@ -71,7 +71,7 @@ def parse_reply(reply_type: TypeAdapter[T], body: bytes) -> T:
     try:
         return reply_type.validate_json(body, extra="ignore")  # a later version may have added fields
     except ValidationError as error:
-        raise ClientError(INCOMPATIBLE) from error
+        raise ClientError(*INCOMPATIBLE) from error
 
 
 async def request_message(connection: Nats, subject: str, message: Input) -> Msg:
@@ -90,8 +90,8 @@ async def request_message(connection: Nats, subject: str, message: Input) -> Msg
     except nats.errors.NoRespondersError as error:
         raise no_worker_error(NO_REPLY) from error
     except nats.errors.Error as error:
-        why = f"The service did not reply in {REPLY_TIMEOUT_S:g} s: try again in a moment, or run `{command()} doctor`."
-        raise UnreachableError(why) from error
+        what = f"The service did not reply in {REPLY_TIMEOUT_S:g} s"
+        raise UnreachableError(what, f"try again in a moment, or run `{command()} doctor`") from error
 
 
 async def _first_reply(connection: Nats, subject: str, body: bytes, copies: int) -> Msg:
@@ -176,12 +176,13 @@ async def _publish(connection: Nats, subject: str, task: Task, headers: dict[str
         else:
             # If a repeated publish is a duplicate, the first one has stored the task; its acknowledgement was lost.
             return not stored.duplicate or attempt > 0
-    message = (
-        f"NATS did not acknowledge task {task.task_id}: submit it again with this id, which is safe. If this persists, "
+    what = f"NATS did not acknowledge task {task.task_id}"
+    next_step = (
+        "submit it again with this id, which is safe. If this persists, "
         "the disk of NATS may be or have been full; the operator then has to make room and restart NATS "
-        "(runbook: StorageAlmostFull)."
+        "(runbook: StorageAlmostFull)"
     )
-    raise UnreachableError(message)
+    raise UnreachableError(what, next_step)
 
 
 async def _has_stream(js: JetStreamContext, subject: str) -> bool:
@@ -196,7 +197,7 @@ async def _has_stream(js: JetStreamContext, subject: str) -> bool:
 def no_worker_error(observation: str) -> NoWorkerError:
     """Return the error for a missing worker: its message begins with `observation`, and says how to start a worker."""
     how = f"start one with `{command()} up` or `faststream run app.main:app`, or wait if one is just starting"
-    return NoWorkerError(f"{observation} no worker of the service runs there: {how}.")
+    return NoWorkerError(f"{observation} no worker of the service runs there", how)
 
 
 def is_json(reply: Msg) -> bool:
@@ -207,11 +208,11 @@ def is_json(reply: Msg) -> bool:
 def _refused(subject: str, error: APIError) -> ClientError:
     if error.err_code == QUEUE_FULL:
         return QueueFullError(
-            f"The task queue {subject} is full: wait until tasks are done, or choose another priority."
+            f"The task queue {subject} is full", "wait until tasks are done, or choose another priority"
         )
     if error.err_code in STORAGE_FULL:
         return StorageFullError("NATS has no room for the task")
-    return ClientError(f"NATS refuses the task ({error.description}): see the log of the server.")
+    return ClientError(f"NATS refuses the task ({error.description})", "see the log of the server")
 
 
 def _error_in(reply: Msg) -> ErrorDetail | None:

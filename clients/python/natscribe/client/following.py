@@ -197,8 +197,8 @@ class Follower:
             if not ready and not self._ended and await self._progress.is_deleted():
                 raise TaskDeletedError(self._task_id)
         except nats.errors.ConnectionClosedError as error:
-            message = "The connection to NATS was closed: connect again and follow the task again."
-            raise UnreachableError(message) from error
+            what = "The connection to NATS was closed"
+            raise UnreachableError(what, "connect again and follow the task again") from error
         except nats.errors.Error:
             return None  # the events are read after the outage
         if not ready:

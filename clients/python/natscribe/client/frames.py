@@ -195,15 +195,15 @@ async def next_number(connection: Connection, stream: str, task_id: str) -> tupl
     try:
         frame = await last_message(connection, stream, subjects.live_audio(task_id))
     except nats.errors.Error as error:
-        message = f"NATS does not report which audio of {task_id} is stored: try again in a moment."
-        raise UnreachableError(message) from error
+        what = f"NATS does not report which audio of {task_id} is stored"
+        raise UnreachableError(what, "try again in a moment") from error
     if frame is None:
         return 0, False
     headers = frame.headers or {}
     number = headers.get("Nats-Msg-Id", "").removeprefix(f"{task_id}-")
     if not number.isdecimal():
-        message = f"The last frame of {task_id} has no number in its header Nats-Msg-Id: another program sends there."
-        raise ClientError(message)
+        what = f"The last frame of {task_id} has no number in its header Nats-Msg-Id"
+        raise ClientError(what, "another program sends there")
     return int(number) + 1, END in headers
 
 
@@ -228,15 +228,16 @@ def _refused(task_id: str, error: Exception) -> ClientError:
     if isinstance(error, nats.errors.ConnectionClosedError):
         return _closed(task_id)
     why = error.description if isinstance(error, APIError) else str(error) or type(error).__name__
-    return ClientError(f"NATS refuses the audio ({why}): see the log of the server.")
+    return ClientError(f"NATS refuses the audio ({why})", "see the log of the server")
 
 
 def _closed(task_id: str) -> UnreachableError:
-    return UnreachableError(f"The connection to NATS was closed: when NATS answers, {resume_hint(task_id)}.")
+    return UnreachableError("The connection to NATS was closed", f"when NATS answers, {resume_hint(task_id)}")
 
 
 def _not_acknowledged(task_id: str) -> UnreachableError:
     return UnreachableError(
-        f"NATS does not acknowledge the audio of {task_id}: when it does, {resume_hint(task_id)}. If this persists, "
-        "the operator has to check whether its disk is full (runbook: StorageAlmostFull)."
+        f"NATS does not acknowledge the audio of {task_id}",
+        f"when it does, {resume_hint(task_id)}. If this persists, the operator has to check whether its disk is full "
+        "(runbook: StorageAlmostFull)",
     )

@@ -155,7 +155,7 @@ class Live:
         """
         result = await self._wait(self.task_id)
         if not isinstance(result, TranscriptionResult):
-            raise ClientError(INCOMPATIBLE)
+            raise ClientError(*INCOMPATIBLE)
         return result
 
     async def _submit(self, task: LiveTask) -> tuple[LiveAudio, int]:
@@ -168,8 +168,8 @@ class Live:
             number, has_ended = await next_number(self._connection, self._settings.stream_names.live, task.task_id)
             if number:
                 resume = "" if has_ended else f", or {resume_hint(task.task_id)}"
-                message = f"{task.task_id} has audio already: choose another id{resume}."
-                raise TaskIdTakenError(message)
+                what = f"{task.task_id} has audio already"
+                raise TaskIdTakenError(what, f"choose another id{resume}")
         submission = Submission(self._connection, None, task.audio_file_id, task)
         await submission.submit(subjects.tasks(TaskType.LIVE, self._priority), is_new=self._is_new)
         return task.audio, 0
@@ -184,16 +184,16 @@ class Live:
         message = build_message(TaskRequest, {"task_id": self.task_id})
         status = await request(self._connection, subjects.STATUS, message, TaskStatus)
         if not isinstance(status.task, LiveTask):
-            text = f"{self.task_id} is no live transcription task, and only these can be resumed: check the id."
-            raise ClientError(text)
+            what = f"{self.task_id} is no live transcription task, and only these can be resumed"
+            raise ClientError(what, "check the id")
         number, has_ended = await next_number(self._connection, self._settings.stream_names.live, self.task_id)
         if has_ended or status.state.ended:
             raise _audio_ended(self.task_id)
         audio, self._user_id = status.task.audio, status.task.user_id
         if self._audio not in {None, audio}:
             formats = f"codec {audio.codec.value}, rate {audio.sample_rate}, channels {audio.channels}"
-            text = f"The audio of {self.task_id} has {formats}: resume it with the same."
-            raise ClientError(text)
+            what = f"The audio of {self.task_id} has {formats}"
+            raise ClientError(what, "resume it with the same")
         return audio, number
 
     async def _receive_progress(self, message: Msg) -> None:
@@ -208,11 +208,11 @@ async def _unsubscribe(subscription: Subscription) -> None:
 
 
 def _audio_ended(task_id: str) -> ClientError:
-    return ClientError(f"The audio of {task_id} has ended: start another live transcription task.")
+    return ClientError(f"The audio of {task_id} has ended", "start another live transcription task")
 
 
 def _task_ended(end: ProgressEvent) -> ClientError:
     if end.error is not None:
         return RequestFailedError(end.error)
     how = "was cancelled" if end.state is State.CANCELLED else "has ended after its pause"
-    return ClientError(f"{end.task_id} {how}: start another live transcription task.")
+    return ClientError(f"{end.task_id} {how}", "start another live transcription task")

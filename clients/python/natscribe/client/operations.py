@@ -78,15 +78,15 @@ async def workers(connection: Connection) -> list[WorkerInfo]:
     except nats.errors.NoRespondersError as error:
         raise no_worker_error(NO_REPLY) from error
     except nats.errors.Error as error:
-        message = "NATS does not answer: try again in a moment."
-        raise UnreachableError(message) from error
+        what = "NATS does not answer"
+        raise UnreachableError(what, "try again in a moment") from error
     if not replies:
-        message = "No worker replied in time: try again in a moment."
-        raise UnreachableError(message)
+        what = "No worker replied in time"
+        raise UnreachableError(what, "try again in a moment")
     infos: list[WorkerInfo] = []
     for reply in replies:
         with suppress(ValueError):  # a worker of another version
             infos.append(WorkerInfo.model_validate_json(reply.data))
     if not infos:
-        raise ClientError(INCOMPATIBLE)
+        raise ClientError(*INCOMPATIBLE)
     return sorted(infos, key=lambda info: info.worker)

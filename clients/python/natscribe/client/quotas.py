@@ -52,5 +52,5 @@ def _explained() -> Iterator[None]:
     except NotFoundError as error:
         raise no_worker_error(NO_BUCKET) from error
     except nats.errors.Error as error:
-        message = f"NATS neither reads nor stores quotas ({error}): try again in a moment, or read the log of NATS."
-        raise UnreachableError(message) from error
+        what = f"NATS neither reads nor stores quotas ({error})"
+        raise UnreachableError(what, "try again in a moment, or read the log of NATS") from error

@@ -88,14 +88,14 @@ async def audio_file_id(settings: Settings, recording: Path | str, task_id: str)
             raise OptionError(message)
         return recording
     if (problem := await asyncio.to_thread(file_problem, recording, settings.audio_max_bytes)) is not None:
-        raise RecordingError(problem)
+        raise problem
     url = urlsplit(settings.audio_store)
     if url.scheme == "file":
         return await asyncio.to_thread(_path_in, Path(unquote(url.path)), recording)
     if url.scheme == "https":
         store = settings.audio_store
-        message = f"AUDIO_STORE ({store}) can only be read: put {recording.name} there, and name it with --stored."
-        raise RecordingError(message)
+        what = f"AUDIO_STORE ({store}) can only be read"
+        raise RecordingError(what, f"put {recording.name} there, and name it with --stored")
     return f"{task_id}-{_safe_name(recording.name)}"
 
 
@@ -133,27 +133,27 @@ def _path_in(root: Path, recording: Path) -> str:
     try:
         return recording.resolve().relative_to(root.resolve()).as_posix()
     except ValueError as error:
-        message = f"{recording.name} is not in AUDIO_STORE ({root}): copy it there first."
-        raise RecordingError(message) from error
+        what = f"{recording.name} is not in AUDIO_STORE ({root})"
+        raise RecordingError(what, "copy it there first") from error
 
 
-def file_problem(recording: Path, max_bytes: int) -> str | None:
-    """Return a sentence that says why a file cannot be submitted as a recording; None if it can.
+def file_problem(recording: Path, max_bytes: int) -> RecordingError | None:
+    """Return the error that says why a file cannot be submitted as a recording; None if it can.
 
     `max_bytes`: the largest size of a recording.
     """
     if recording.is_dir():
-        return f"{recording} is a folder: name the recordings in it."
+        return RecordingError(f"{recording} is a folder", "name the recordings in it")
     if not recording.exists():
-        return f"There is no file {recording}: check the name."
+        return RecordingError(f"There is no file {recording}", "check the name")
     if not recording.is_file():
-        return f"{recording} is not a regular file: save it as a file first."
+        return RecordingError(f"{recording} is not a regular file", "save it as a file first")
     if not os.access(recording, os.R_OK):
-        return f"{recording} cannot be read: change its permissions."
+        return RecordingError(f"{recording} cannot be read", "change its permissions")
     size = recording.stat().st_size
     if size > max_bytes:
-        return (
-            f"{recording} has {size} bytes, and AUDIO_MAX_BYTES is {max_bytes}: compress it or cut it into parts. "
-            "If the service allows more, set AUDIO_MAX_BYTES here to the same value."
+        return RecordingError(
+            f"{recording} has {size} bytes, and AUDIO_MAX_BYTES is {max_bytes}",
+            "compress it or cut it into parts. If the service allows more, set AUDIO_MAX_BYTES here to the same value",
         )
-    return None if size else f"{recording} is empty: record it again."
+    return None if size else RecordingError(f"{recording} is empty", "record it again")

@@ -45,8 +45,8 @@ async def _fetch_object(connection: Nats, reference: Object) -> bytes:
         bucket = await connection.jetstream().object_store(reference.bucket)
         return (await bucket.get(reference.name)).data or b""
     except nats.errors.Error as error:
-        message = f"The result is in the bucket {reference.bucket!r} and could not be fetched: try again in a moment."
-        raise ClientError(message) from error
+        what = f"The result is in the bucket {reference.bucket!r} and could not be fetched"
+        raise ClientError(what, "try again in a moment") from error
 
 
 def format_result(
@@ -65,5 +65,5 @@ def format_result(
     except formats.FormatUnavailableError as error:
         raise RequestFailedError(ErrorDetail(code=ErrorCode.FORMAT_UNAVAILABLE, message=str(error))) from error
     except ImportError as error:
-        message = "Writing subtitles needs an extra, install it in a checkout: pip install './clients/python[command]'"
-        raise ClientError(message) from error
+        what = "Writing subtitles needs an extra"
+        raise ClientError(what, "install it in a checkout with `pip install './clients/python[command]'`") from error

@@ -45,8 +45,9 @@ class S3:
         try:
             await self._put(recording, name, digest)
         except (BaseError, OSError) as error:
-            message = f"{recording.name} could not be uploaded. {_reason(error)}"
-            raise RecordingError(message) from error
+            what, next_step = _reason(error)
+            message = f"{recording.name} could not be uploaded. {what}"
+            raise RecordingError(message, next_step) from error
         return before is None
 
     async def delete(self, name: str, /) -> None:
@@ -69,7 +70,7 @@ class S3:
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise UnreachableError(_reason(error)) from error
+            raise UnreachableError(*_reason(error)) from error
         return head.attributes.get(_SHA256, "")
 
     async def _put(self, recording: Path, name: str, digest: str) -> None:
@@ -128,11 +129,12 @@ async def _succeeded(uploading: "asyncio.Future[PutResult]") -> bool:
     return uploading.done() and not uploading.cancelled() and uploading.exception() is None
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> tuple[str, str]:
+    """Return what has failed, and the next step."""
     if isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
-        return "S3 refuses this user: check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of the user."
+        return "S3 refuses this user", "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and the rights of the user"
     if lacks_credentials(error):
-        return "The credentials of S3 are missing: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        return "The credentials of S3 are missing", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
     if isinstance(error, FileNotFoundError):
-        return "S3 has no such bucket: let the operator create it, or correct AUDIO_STORE."
-    return "S3 does not answer: try again in a moment, or check AWS_ENDPOINT_URL and AWS_REGION."
+        return "S3 has no such bucket", "let the operator create it, or correct AUDIO_STORE"
+    return "S3 does not answer", "try again in a moment, or check AWS_ENDPOINT_URL and AWS_REGION"

@@ -43,8 +43,8 @@ class Session:
     @property
     def _connection(self) -> Connection:
         if self._connected is None:
-            message = "The client is not connected: use it as `async with Client() as client`."
-            raise ClientError(message)
+            what = "The client is not connected"
+            raise ClientError(what, "use it as `async with Client() as client`")
         return self._connected
 
     async def _request(

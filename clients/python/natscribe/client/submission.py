@@ -121,7 +121,7 @@ class Submission:
         if exists is not False or stored:
             return None
         return TaskIdTakenError(
-            f"The id {self.task.task_id} was used and deleted moments ago: choose another id or wait two minutes."
+            f"The id {self.task.task_id} was used and deleted moments ago", "choose another id or wait two minutes"
         )
 
     async def _exists(self, *, requests: int = 1) -> bool | None:
@@ -154,11 +154,11 @@ class Submission:
         if not differences and await self._recording_differs():
             differences = ["recording"]
         if differences:
-            message = (
+            what = (
                 f"The id {status.task_id} belongs to another task already (a {status.kind}, {status.state}; "
-                f"it differs in {', '.join(differences)}): choose another id."
+                f"it differs in {', '.join(differences)})"
             )
-            raise TaskIdTakenError(message)
+            raise TaskIdTakenError(what, "choose another id")
 
     async def _recording_differs(self) -> bool:
         if self.store is None or isinstance(self.recording, str):

@@ -85,11 +85,8 @@ class Mock:
     def _raise_if_broken(self) -> None:
         for loop in (*self._loops, *self._player.beside):
             if loop.done() and not loop.cancelled() and isinstance(error := loop.exception(), nats.errors.Error):
-                what = str(error) or type(error).__name__
-                message = (
-                    f"NATS was stopped, or its streams were changed ({what}): start the mock again on an empty server."
-                )
-                raise ClientError(message) from error
+                what = f"NATS was stopped, or its streams were changed ({str(error) or type(error).__name__})"
+                raise ClientError(what, "start the mock again on an empty server") from error
 
     async def _start(self) -> None:
         names = self._settings.stream_names
@@ -115,10 +112,8 @@ class Mock:
         except (NotFoundError, nats.errors.NoRespondersError, nats.errors.TimeoutError):
             return  # a service creates its streams before it replies
         addresses = self._settings.nats_addresses
-        message = (
-            f"A service or another mock runs at {addresses} already: stop it, or set NATS_URL to an empty NATS server."
-        )
-        raise ClientError(message)
+        what = f"A service or another mock runs at {addresses} already"
+        raise ClientError(what, "stop it, or set NATS_URL to an empty NATS server")
 
     async def _provision(self) -> None:
         """Create the streams and buckets that the service creates for its clients, and a consumer of all tasks."""
@@ -131,10 +126,8 @@ class Mock:
                 await js.add_stream(bucket_stream(bucket))
         except (APIError, nats.errors.Error) as error:
             addresses = self._settings.nats_addresses
-            message = (
-                f"NATS at {addresses} refuses a stream ({error}): start an empty nats-server with -js for the mock."
-            )
-            raise ClientError(message) from error
+            what = f"NATS at {addresses} refuses a stream ({error})"
+            raise ClientError(what, "start an empty nats-server with -js for the mock") from error
 
     async def _take(self) -> None:
         """In an endless loop, fetch and accept the messages of the task queues."""
