@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.waiting import patiently
+
 BIN = Path(sys.executable).parent
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WITHIN = 120  # seconds
@@ -29,7 +31,7 @@ async def started(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> 
 async def output(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> str:
     """What a program prints until it ends well."""
     async with started(nats_url, *command, cwd=cwd) as process:
-        printed = (await asyncio.wait_for(process.communicate(), WITHIN))[0].decode()
+        printed = (await asyncio.wait_for(process.communicate(), patiently(WITHIN)))[0].decode()
     assert process.returncode == 0, printed
     return printed
 
@@ -38,7 +40,7 @@ async def line_with(process: Process, text: str) -> str:
     """The first line of a program's output that has this in it."""
     assert process.stdout is not None
     lines = []
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(patiently(WITHIN)):
         async for line in process.stdout:
             lines.append(line.decode())
             if text in lines[-1]:

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def patiently(seconds: float) -> float:
-    """A deadline that grows with the load of the machine; a promise about a time is no such deadline."""
+    """A deadline that grows with the load of the machine: on a quiet one, a promised time is tested as it is."""
     return seconds * min(max(os.getloadavg()[0] / (os.cpu_count() or 1), 1), MOST_PATIENT)
 
 

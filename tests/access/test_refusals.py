@@ -18,7 +18,7 @@ from app.main import Worker
 from app.settings import Settings
 from tests.access.rules import configured, mapped
 from tests.access.servers import CLIENTS, RECORDING, GuardedNats, connected, inbox, login, natscribe
-from tests.waiting import DEADLINE, eventually
+from tests.waiting import DEADLINE, eventually, patiently
 
 WINDOWS = subjects.windows("3f9a0c17d2e4b586")
 REFUSED_WITHIN_S = 20.0  # seconds; here a request without a reply waits for sixty
@@ -62,7 +62,7 @@ REFUSED: dict[str, dict[str, Call]] = {
 async def refusal(client: Client, call: Call) -> str:
     """The error message of a request that the user may not send."""
     with pytest.raises(NotAllowedError) as refused:
-        async with asyncio.timeout(REFUSED_WITHIN_S):
+        async with asyncio.timeout(patiently(REFUSED_WITHIN_S)):
             await call(client)
     return str(refused.value)
 
@@ -85,7 +85,7 @@ async def test_a_refused_request_names_its_subject_and_who_may(settings: Setting
 
 async def test_the_same_without_a_worker(settings: Settings) -> None:
     # Given no worker
-    async with Client(login(settings, "follower")) as client, asyncio.timeout(REFUSED_WITHIN_S):
+    async with Client(login(settings, "follower")) as client, asyncio.timeout(patiently(REFUSED_WITHIN_S)):
         # When a user without permission sends a request, then the error does not advise starting a worker
         with pytest.raises(NotAllowedError, match="log in as publisher"):
             await client.cancel("t1")
@@ -107,7 +107,7 @@ async def test_a_wrong_inbox_is_named(settings: Settings, worker: Worker) -> Non
         for _ in range(2):
             # When it sends requests repeatedly
             with pytest.raises(InboxRefusedError, match=r"set NATS_INBOX_PREFIX .*_INBOX_operator"):
-                async with asyncio.timeout(REFUSED_WITHIN_S):
+                async with asyncio.timeout(patiently(REFUSED_WITHIN_S)):
                     await client.queue()
 
 

@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from app.fleet.stream_guard import provisioning
 from app.settings import Settings
 from tests.access.servers import CLIENTS, GuardedNats, connected, guarded_in_memory
-from tests.waiting import eventually
+from tests.waiting import eventually, patiently
 
 WITHIN = 5.0  # seconds
 STREAMS = tuple(f"transcription_{name}" for name in ("tasks", "progress", "segments", "results", "dead_letters"))
@@ -142,7 +142,7 @@ async def test_no_request_overwrites_the_services_consumer(client: Nats, service
     # When a client makes one whose name is in the body alone, by the older API and by the newer
     for name in ("", ".other"):
         subject = f"$JS.API.CONSUMER.CREATE.transcription_{log}{name}"
-        reply = json.loads((await client.request(subject, _theft(log), timeout=WITHIN)).data)
+        reply = json.loads((await client.request(subject, _theft(log), timeout=patiently(WITHIN))).data)
         # Then it gets a consumer of its own
         assert reply["name"] != PROJECTION.format(log)
     assert await there(service) == before
@@ -210,13 +210,13 @@ async def test_what_a_consumer_delivers_is_no_order_and_no_task(
     for subject in (place, inbox.subject):
         config = {"deliver_subject": subject, "ack_policy": "none", "headers_only": True}
         body = json.dumps({"stream_name": "transcription_progress", "config": config}).encode()
-        await client.request("$JS.API.CONSUMER.CREATE.transcription_progress", body, timeout=WITHIN)
-    await inbox.next_msg(timeout=WITHIN)
+        await client.request("$JS.API.CONSUMER.CREATE.transcription_progress", body, timeout=patiently(WITHIN))
+    await inbox.next_msg(timeout=patiently(WITHIN))
     # Then nothing is done, and at most a copy is stored under its own subject: in no queue, dead letter or log
     assert _without_copies(await there(service)) == _without_copies(before)
     # And a copy on a public subject differs from what the stream has published there
     if place == "results.t2":
-        assert "Nats-Sequence" not in ((await public.next_msg(timeout=WITHIN)).headers or {})
+        assert "Nats-Sequence" not in ((await public.next_msg(timeout=patiently(WITHIN))).headers or {})
 
 
 def _without_copies(streams: dict[str, Any]) -> dict[str, object]:

@@ -26,7 +26,7 @@ from app.engines.process.child_process import EngineProcess
 from app.runtime.errors import PermanentError, TransientError
 from app.settings import Settings
 from tests.audio import CLIPS, load, silence, write
-from tests.waiting import eventually
+from tests.waiting import eventually, patiently
 
 from .children import failure, gone, replies, the_child
 
@@ -71,7 +71,7 @@ async def test_cancelling_a_task_kills_the_child_at_once(engine: EngineProcess, 
 
     # When it is cancelled
     task.cancel()
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(patiently(WITHIN)):
         await asyncio.wait([task])
 
     # Then the child is gone, although its library held the interpreter's lock
@@ -211,4 +211,4 @@ async def test_a_child_dies_with_its_worker(long_reading: Path, job: str, frozen
     await worker.wait()
 
     # Then the engine process is gone, too
-    await eventually(lambda: gone(child), within=WITHIN)
+    await eventually(lambda: gone(child), within=patiently(WITHIN))

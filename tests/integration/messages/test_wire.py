@@ -62,7 +62,7 @@ NOT_SEEN = {
     DUE,  # JetStream stores it, days later
     QUOTAS,  # an operator changes them
 }
-OF_NATS = ("$JS.", "$KV.", "$O.", "_INBOX.", "_R_.")  # JetStream, its buckets, and replies
+OF_NATS = ("$JS.", "$KV.", "$O.", "$SYS.", "_INBOX.", "_R_.")  # JetStream, its buckets, the server, and replies
 
 
 def channel_at(subject: str) -> Channel | None:

@@ -183,7 +183,7 @@ async def test_a_worker_starts_no_task_early_whoever_grants_it(publisher: Publis
     # Then the worker starts other tasks, and this one at its time
     await publisher.reaching(State.COMPLETED, "t2")
     await publisher.until("t1", State.COMPLETED)
-    assert timedelta() <= await started_at(publisher, "t1") - not_before < timedelta(seconds=4)
+    assert timedelta() <= await started_at(publisher, "t1") - not_before < timedelta(minutes=1)
 
 
 async def started_at(publisher: Publisher, task_id: str) -> datetime:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from app.settings import Settings
+from tests.waiting import patiently
 
 ROOT = Path(__file__).parents[3]
 PATIENCE_S = 90.0  # a worker imports a lot, and other tests run beside it
@@ -17,6 +18,7 @@ CLOSED = """
 import asyncio, sys
 from app.main import Worker
 from app.settings import Settings
+from tests.waiting import patiently
 from tests.fakes.engine import FakeEngine
 from tests.waiting import eventually
 
@@ -41,7 +43,7 @@ asyncio.run(live())
 async def run(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> tuple[int | None, str]:
     command, variables = [sys.executable, *arguments], os.environ | environment
     worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=variables)
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(patiently(PATIENCE_S)):
         output, errors = await worker.communicate()
     return worker.returncode, (output + errors).decode()
 

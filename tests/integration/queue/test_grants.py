@@ -24,7 +24,7 @@ from tests.integration.conftest import Publisher, StartWorker, queue_is_empty
 from tests.integration.execution.test_crashes import dies
 from tests.integration.stream_guard.test_lease import worker_process
 from tests.publishers import publishers
-from tests.waiting import eventually
+from tests.waiting import eventually, patiently
 
 TASKS = [f"t{number}" for number in range(12)]
 STARTS_WITHIN_S = 3.0  # after the death of the scheduler
@@ -108,7 +108,7 @@ async def test_tasks_start_soon_after_the_death_of_the_scheduler(publisher: Publ
         published_at = asyncio.get_running_loop().time()
         await publisher.reaching(State.RUNNING, "t1")
         # Then the other one starts it soon
-        assert asyncio.get_running_loop().time() - published_at < STARTS_WITHIN_S + SLACK_S
+        assert asyncio.get_running_loop().time() - published_at < patiently(STARTS_WITHIN_S + SLACK_S)
 
 
 async def test_the_grant_of_a_deleted_task_is_settled(

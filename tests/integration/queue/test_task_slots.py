@@ -27,7 +27,7 @@ from app.tasks.queue.task_slots import PULL_TIMEOUT_S, TaskSlot, TaskSlots
 from tests.constants import Constants
 from tests.publishers import publishers
 from tests.servers import NatsServer
-from tests.waiting import eventually
+from tests.waiting import eventually, patiently
 
 NOTICED_WITHIN_S = PULL_TIMEOUT_S[SlotPool.RECORDINGS] + 5  # a missing consumer: when the open pull has expired
 
@@ -205,7 +205,7 @@ async def test_a_missing_consumer_costs_no_hot_loop_and_no_task(worker: Worker) 
     )
     await js.delete_consumer(names.ready, str(config.durable_name))
     # Then they stop to pull
-    await eventually(lambda: not worker.slots.running, within=NOTICED_WITHIN_S)
+    await eventually(lambda: not worker.slots.running, within=patiently(NOTICED_WITHIN_S))
     sent = worker.nats.stats["out_msgs"]
     await asyncio.sleep(1)
     assert worker.nats.stats["out_msgs"] - sent < 20

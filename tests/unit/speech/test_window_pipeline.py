@@ -20,6 +20,7 @@ from app.runtime.errors import PermanentError, TransientError
 from app.speech import window_pipeline as run_module
 from app.speech.window_pipeline import MAX_SEGMENTS_PER_TEXT, WindowPipeline, append_or_merge
 from app.speech.window_sharing.idle_workers import IdleWorkerLostError
+from tests.waiting import patiently
 
 WITHIN = 10  # seconds
 MANY_STEPS = 2000  # of the event loop: more than all that can continue does
@@ -121,7 +122,7 @@ def run_over(
 
 
 async def all_of(run: WindowPipeline) -> list[StageAdvanced | WindowText]:
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(patiently(WITHIN)):
         return [item async for item in run.texts()]
 
 
@@ -212,7 +213,7 @@ async def test_a_source_is_read_while_a_text_is_not_there_yet() -> None:
     # When they are transcribed
     run = asyncio.create_task(all_of(WindowPipeline(windows(), own, None, OPTIONS, None)))
     # Then the source is read on, and of the progress only the last is reported
-    async with asyncio.timeout(WITHIN):
+    async with asyncio.timeout(patiently(WITHIN)):
         await read.wait()
     own.may_reply.set()
     items = await run
