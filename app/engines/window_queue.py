@@ -200,7 +200,7 @@ class WindowQueue:
         texts = list[WindowText]()
         if error is None:
             try:
-                texts = [filtered(text) for text in job.result().texts]
+                texts = [filtered(text, batch[0].options) for text in job.result().texts]
             except Exception as broken:  # noqa: BLE001 -- whatever the error, those who wait must get it
                 error = broken
         if error is None and len(texts) != len(batch):

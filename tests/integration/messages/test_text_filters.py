@@ -17,7 +17,7 @@ from natscribe.schemas import subjects
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import ResultFormat
-from natscribe.schemas.transcription import Segment
+from natscribe.schemas.transcription import Segment, TranscribeOptions
 from redis.asyncio import Redis
 
 from app.engines.cores import Cores
@@ -41,7 +41,7 @@ def shown(text: str) -> str:
     return text.replace(SPOKEN.decode(), SHOWN.decode())
 
 
-def redacted(segments: Iterable[Segment]) -> list[Segment]:
+def redacted(segments: Iterable[Segment], _options: TranscribeOptions) -> list[Segment]:
     """A filter like one that removes names: it changes each word, and the text of the words."""
     return [
         segment.model_copy(

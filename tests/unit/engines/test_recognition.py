@@ -243,7 +243,7 @@ def test_text_of_a_gap_is_inserted_where_it_is_spoken() -> None:
     # When the window is transcribed
     result = text_of(model, window((0.0, 10.0)))
     # Then the text is in order when it has passed all filters, and no segment overlaps another
-    result = filtered(result)
+    result = filtered(result, TranscribeOptions())
     assert [segment.text for segment in result.segments] == ["So", "closed closed closed closed", "word word"]
     assert all(one.end <= other.start for one, other in pairwise(result.segments))
 
