@@ -18,7 +18,9 @@ AUDIO_SHA256 = "Natscribe-Audio-Sha256"
 AUDIO_OFFSET = "Natscribe-Audio-Offset"  # of segments of a live task: the frame from which another worker continues
 REPLAY_OF = "Natscribe-Replay-Of"  # the stream sequence of the `failed` event of a replayed task; its new events follow
 END = "Natscribe-End"  # `true`: the last frame of a live task
+FINALIZE = "Natscribe-Finalize"  # of a frame of a live task: a mark, with which the client requests its text at once
 TRACEPARENT = "traceparent"
+MARK_PATTERN = r"^[!-~]([ -~]{0,62}[!-~])?$"  # NATS removes spaces around the value of a header
 FRAME_ID_PATTERN = TASK_ID_PATTERN.removesuffix("$") + r"-[0-9]{1,9}$"
 TRACE_PATTERN = r"^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"  # W3C Trace Context
 INTERNAL = "Internal to the workers: clients must not set or read this header."
@@ -91,6 +93,15 @@ class FrameHeaders(Headers):
     )
     end: Literal["true"] | None = Field(
         None, alias=END, description="`true`: the audio ends with this frame, which may be empty."
+    )
+    finalize: str | None = Field(
+        None,
+        alias=FINALIZE,
+        pattern=MARK_PATTERN,
+        description="A mark, chosen by the client: the audio up to and including this frame, which may be empty, is "
+        "transcribed at once, without waiting for a pause. `finalized` of the segments event that completes its text "
+        "has the mark. Up to 64 printable characters of ASCII.",
+        examples=["turn-3"],
     )
 
 

@@ -225,6 +225,12 @@ class SegmentsEvent(Message):
         default_factory=list,
         description="Speech that was detected, but for which the model returned no text; normally empty.",
     )
+    finalized: list[str] = Field(
+        default_factory=list,
+        description="Of a live task: the marks of frames with the header `Natscribe-Finalize` whose text is complete "
+        "with this event, which may have no segments. All audio up to and including these frames is transcribed.",
+        examples=[["turn-3"]],
+    )
 
     @property
     def speaker(self) -> str | None:

@@ -9,7 +9,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 from natscribe.jetstream.error_codes import QUEUE_FULL
 from natscribe.schemas import subjects
-from natscribe.schemas.headers import END
+from natscribe.schemas.headers import END, FINALIZE
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.wire import Priority, TaskType
 
@@ -40,13 +40,14 @@ class LiveClient:
         for number in range(len(self._frames))[first:stop]:
             await self.send_frame(number, end=end and number == len(self._frames) - 1)
 
-    async def send_frame(self, number: int, *, end: bool = False) -> bool:
-        """Publish a frame until it is stored; return whether it was stored before.
+    async def send_frame(self, number: int, *, end: bool = False, mark: str | None = None) -> bool:
+        """Publish a frame, perhaps with a mark, until it is stored; return whether it was stored before.
 
         Raises:
             APIError: The stream is full.
         """
         headers = {"Nats-Msg-Id": f"{self.task_id}-{number}"} | ({END: "true"} if end else {})
+        headers |= {FINALIZE: mark} if mark is not None else {}
         return await self._until_stored(subjects.live_audio(self.task_id), self._frames[number], headers)
 
     async def _until_stored(self, subject: str, body: bytes, headers: dict[str, str]) -> bool:

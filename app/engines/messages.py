@@ -91,6 +91,7 @@ class ProcessLiveAudio(_Message):
     speakers: LiveSpeakerOptions | None = Field(
         None, description="How to find the speakers of each channel (or the mix); null: do not. Only used with `first`."
     )
+    finalize: bool = Field(False, description="Ends the open utterances; the next audio begins new ones.")
     end: bool = Field(False, description="No more audio follows: ends the open utterances, and closes the stream.")
 
 

@@ -57,6 +57,7 @@ class NewText:
     text: WindowText
     audio_sha256: str = ""  # of the recording: a later attempt fails if the recording was replaced meanwhile
     audio_offset: str | None = None  # of a live task: the frame from which another worker resumes
+    finalized: tuple[str, ...] = ()  # of a live task: marks whose text is complete with this one
 
 
 @dataclass(frozen=True, slots=True)

@@ -282,6 +282,7 @@ export interface SegmentsEvent {
   'processed_seconds': number;
   'segments': Segment[];
   'untranscribed': Interval[];
+  'finalized': string[];
 }
 export interface ServiceInfo {
   'name': string;

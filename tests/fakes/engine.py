@@ -163,7 +163,7 @@ class FakeEngine:
         return LiveAudioProcessed(seconds=0, windows=[], open=[], complete_until=[])
 
     def process_live(self, job: ProcessLiveAudio) -> LiveAudioProcessed:
-        """Detect continuous speech (in the first of separate channels) with a pause every 10 s."""
+        """Detect continuous speech (in the first of separate channels) with a pause every 10 s, and at each mark."""
         a_second = 2 * job.audio.sample_rate * job.audio.channels
         channels = range(job.audio.channels) if job.separate else [None]
         before, start_at = (
@@ -173,26 +173,25 @@ class FakeEngine:
             self.live_starts.append(before)
             self.speaker_options.append(job.speakers)
         seconds = before + len(b64decode(job.data)) / a_second
-        self.live_streams[job.stream] = seconds, start_at
         edges = [number * WINDOW for number in range(int(before // WINDOW), int(seconds // WINDOW) + 1)]
-        spoken = [*pairwise(edges), *([(edges[-1], seconds)] if job.end and seconds > edges[-1] else [])]
+        is_cut = job.end or job.finalize
+        regions = [*pairwise(edges), *([(edges[-1], seconds)] if is_cut else [])]
+        spoken = [(max(start, start_at), end) for start, end in regions if end > max(start, start_at)]
+        open_from = seconds if is_cut else max(edges[-1], start_at)
+        self.live_streams[job.stream] = seconds, seconds if job.finalize else start_at
         if job.end:
             del self.live_streams[job.stream]
-        has_speakers = bool(self.live_speakers and any(region[0] >= start_at for region in spoken))
+        has_speakers = bool(self.live_speakers and spoken)
         return LiveAudioProcessed(
             speakers=[self.live_speakers.pop(0) for _ in channels] if has_speakers else [],
             seconds=seconds,
-            windows=[
-                Window(regions=[region], samples=SAMPLES, channel=channels[0])
-                for region in spoken
-                if region[0] >= start_at
-            ],
+            windows=[Window(regions=[region], samples=SAMPLES, channel=channels[0]) for region in spoken],
             open=[
                 Window(regions=[region], samples=SAMPLES, channel=channels[0])
-                for region in [(edges[-1], seconds)]
-                if seconds > edges[-1] and not job.end
+                for region in [(open_from, seconds)]
+                if seconds > open_from
             ],
-            complete_until=[seconds if job.end else edges[-1] for _ in channels],
+            complete_until=[open_from for _ in channels],
         )
 
     def _text(self, window: Window) -> WindowText:

@@ -124,6 +124,10 @@ class _Channel:
         if frame is None:
             yield from self._complete(self.utterances.flush())
 
+    def finalize(self) -> Iterator[Window]:
+        """End the utterance in progress, and yield it."""
+        yield from self._complete(self.utterances.finalize())
+
     def speaking(self) -> str | None:
         """Label the speakers of the complete utterances; return the label of who is speaking at the end of the audio.
 
@@ -227,9 +231,11 @@ class _Stream:
             for channel in self._channels:
                 yield from channel.process(frame)
             self._check(before)
-        if job.end:
-            for channel in self._channels:
+        for channel in self._channels:
+            if job.end:
                 yield from channel.process(None)
+            elif job.finalize:
+                yield from channel.finalize()
 
     @property
     def _seconds(self) -> float:

@@ -122,6 +122,18 @@ class UtteranceDetector:
         self._rest = self._rest[:0]
         return list(self._complete(whole=True))
 
+    def finalize(self) -> list[UnpackedWindow]:
+        """End the utterance in progress as if its pause were over, and return it, if there is one.
+
+        Less speech than an utterance needs stays, because it may be the beginning of a word.
+        """
+        utterance = self._next()
+        if utterance is None:
+            return []
+        window = self._window(utterance)
+        self.buffer.drop(utterance.end)
+        return [window]
+
     def open(self) -> UnpackedWindow | None:
         """Return the utterance in progress as far as its audio has arrived.
 

@@ -17,20 +17,22 @@ class FrameOffset:
     """A point between two frames (messages with audio) of a live task; without arguments, the start of the audio.
 
     `sequence`: the stream sequence of the last message before the point. `frame`: the number of the frame after the
-    point. `size`: the bytes of audio before the point, including silence for missing frames.
+    point. `size`: the bytes of audio before the point, including silence for missing frames. `finalized`: the number of
+    the frame after the last one whose mark is published; it may be after the point.
     """
 
     sequence: int = 0
     frame: int = 0
     size: int = 0
+    finalized: int = 0
 
     def __str__(self) -> str:
-        return f"{self.sequence} {self.frame} {self.size}"
+        return f"{self.sequence} {self.frame} {self.size} {self.finalized}"
 
     @classmethod
     def parse(cls, text: str | None) -> "FrameOffset":
         """Parse the text of an offset, as `str` returns it; any other text, or None, yields the start of the audio."""
-        if text is None or not re.fullmatch(r"\d+ \d+ \d+", text, re.ASCII):
+        if text is None or not re.fullmatch(r"\d+ \d+ \d+( \d+)?", text, re.ASCII):
             return cls()
         return cls(*map(int, text.split(" ")))
 

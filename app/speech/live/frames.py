@@ -20,7 +20,7 @@ from natscribe.jetstream.repeated_requests import retry_until_reply
 from natscribe.jetstream.stream_pages import PENDING, page
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.headers import END
+from natscribe.schemas.headers import END, FINALIZE, MARK_PATTERN
 from natscribe.schemas.live import Codec, LiveTask
 from natscribe.schemas.wire import TASK_ID_PATTERN
 
@@ -51,6 +51,7 @@ class JoinedFrames:
 
     `frames`: how many frames `data` covers, stored or not. `silence`: how many bytes at the start of `data` are silence
     for frames that were never stored. `last`: no audio follows. `waiting`: how many stored frames are not read yet.
+    `mark`: with which the client requests the text of the audio so far; None: it does not.
     """
 
     data: bytes
@@ -58,6 +59,7 @@ class JoinedFrames:
     silence: int = 0
     last: bool = False
     waiting: int = 0
+    mark: str | None = None
 
 
 class FrameReader:
@@ -95,11 +97,14 @@ class FrameReader:
         await self._is_same_stream()
         async with aclosing(self._pages()) as pages:
             async for messages in pages:
-                frames = self._joined(messages, until)
-                if frames.frames or not messages:
-                    yield frames
-                if frames.last or (until is not None and self.count >= until):
-                    return
+                has_more = True
+                while has_more:
+                    frames = self._joined(messages, until)
+                    if frames.frames or not messages:
+                        yield frames
+                    if frames.last or (until is not None and self.count >= until):
+                        return
+                    has_more = frames.mark is not None
         yield JoinedFrames(b"", last=True)
 
     async def _pages(self) -> AsyncGenerator[Sequence[RawStreamMsg], None]:
@@ -197,7 +202,7 @@ class FrameReader:
         return False
 
     def _joined(self, messages: Sequence[RawStreamMsg], until: int | None) -> JoinedFrames:
-        """Join the new frames in `messages`, up to the next missing frame, or up to, but without, frame number `until`.
+        """Join the new frames in `messages`, up to a frame with a mark, the next missing one, or before number `until`.
 
         If frames are missing before the first new frame, silence replaces them.
 
@@ -205,7 +210,7 @@ class FrameReader:
             PermanentError: audio_unreadable: a frame does not hold whole samples, or frames are missing in audio that
                 cannot be decoded without them.
         """
-        data, before, silence, last = list[bytes](), self.count, 0, False
+        data, before, silence, last, mark = list[bytes](), self.count, 0, False, None
         for number, message in self._new_frames(messages, until):
             body = message.data or b""
             is_last = (message.headers or {}).get(END) == "true"
@@ -219,10 +224,11 @@ class FrameReader:
                 silence = len(data[-1])
             data.append(body)
             self.count, self._after, self._stored_at = number + 1, message.seq or 0, message.time
-            if last := is_last:
+            last, mark = is_last, (message.headers or {}).get(FINALIZE)
+            if last or mark:
                 break
         self.size += sum(map(len, data))
-        return JoinedFrames(b"".join(data), self.count - before, silence, last, _pending(messages))
+        return JoinedFrames(b"".join(data), self.count - before, silence, last, _pending(messages), mark)
 
     def _new_frames(self, messages: Sequence[RawStreamMsg], until: int | None) -> Iterator[tuple[int, RawStreamMsg]]:
         """Yield each frame that was not read before, with its number; skip messages that are no frames of the task.
@@ -259,9 +265,15 @@ class FrameReader:
         return _SILENCE[audio.codec] * (size // whole * whole)
 
     def _number(self, message: RawStreamMsg) -> int | None:
-        """Return the number of a frame, from its header `Nats-Msg-Id`; None if the message is no frame of this task."""
-        task_id, _, number = (message.headers or {}).get("Nats-Msg-Id", "").rpartition("-")
+        """Return the number of a frame, from its header `Nats-Msg-Id`; None if the message is no frame of this task.
+
+        A message whose mark is invalid is no frame, either.
+        """
+        headers = message.headers or {}
+        task_id, _, number = headers.get("Nats-Msg-Id", "").rpartition("-")
         if task_id != self._task.task_id or not number.isdecimal() or not number.isascii():
+            return None
+        if FINALIZE in headers and not re.fullmatch(MARK_PATTERN, headers[FINALIZE]):
             return None
         return int(number) if len(number) < len(str(_MAX_FRAMES)) else None
 

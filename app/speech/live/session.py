@@ -31,10 +31,11 @@ from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.live.audio_recording import check_store, recording_of, store_audio
 from app.speech.live.early_text import EarlyText
+from app.speech.live.frame_offsets import FrameOffset
 from app.speech.live.frames import FrameReader
 from app.speech.live.names import LiveNames
 from app.speech.live.partials import PartialPublisher
-from app.speech.live.source import ClosingUtterance, LiveSource
+from app.speech.live.source import ClosingUtterance, LiveSource, Mark
 from app.speech.live.speakers import SpeakerHistory
 from app.speech.transcript import TaskTranscript
 from app.speech.updates import Append, Checkpoint, NewText, Progress, SpeakerState
@@ -42,6 +43,7 @@ from app.speech.window_pipeline import WindowPipeline
 from app.storage.recordings.recording import Recording
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
+MAX_MARKS = 100  # in one event, whose size is limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,15 @@ class LiveTranscriber:
 
 
 class _Utterance(NamedTuple):
-    """An utterance without text: its channel and end in seconds, and when that was on the monotonic clock."""
+    """An utterance without text: its channel and end in seconds, and when that was on the monotonic clock.
+
+    `marks`: those that follow it, before the next utterance.
+    """
 
     channel: int | None
     end: float
     spoken_at: float
+    marks: list[Mark]
 
 
 class LiveSession:
@@ -145,6 +151,8 @@ class LiveSession:
         self._missing_until = 0.0  # missing audio before this time (seconds) is in an update already
         self._processed_seconds = 0.0  # as reported
         self._waiting: deque[_Utterance] = deque()
+        self._marks: list[Mark] = []  # whose text is complete, but which are not published yet
+        self._finalized = FrameOffset.parse(checkpoint.audio_offset).finalized  # marks before this frame are published
 
     async def run(self) -> None:
         """Transcribe the live audio until it ends, and publish partial results and the names of speakers.
@@ -196,8 +204,11 @@ class LiveSession:
                 if isinstance(item, ClosingUtterance):
                     self._early.start(item.window, self._run.language)
                     continue
+                if isinstance(item, Mark):
+                    (self._waiting[-1].marks if self._waiting else self._marks).append(item)
+                    continue
                 if isinstance(item, Window):
-                    self._waiting.append(_Utterance(item.channel, item.end, self._source.spoken_at(item.end)))
+                    self._waiting.append(_Utterance(item.channel, item.end, self._source.spoken_at(item.end), []))
                 self._metrics.set_lag(self, self._lag)
                 yield item
 
@@ -210,13 +221,23 @@ class LiveSession:
         if isinstance(item, WindowText):
             self._measure(item)
             await self._add(item)
+            await self._publish_marks(item.channel, item.end)
         else:
             end = item.processed_seconds
             for channel, reached in self._reached.items():
                 if end - reached >= SILENT_S:
-                    await self._add(WindowText(segments=[], language=self._run.language, end=end, channel=channel))
+                    await self._add_silence(channel, end)
+            await self._publish_marks(self._source.channels[0], end)
             await self._append(self._progress(end, waits=self._source.waits))
         self._metrics.set_lag(self, self._lag)
+
+    async def _publish_marks(self, channel: int | None, end: float) -> None:
+        """Publish the marks that no text has published: append empty texts of a channel up to `end`, in seconds."""
+        while self._marks:
+            await self._add_silence(channel, max(end, self._reached[channel]))
+
+    async def _add_silence(self, channel: int | None, end: float) -> None:
+        await self._add(WindowText(segments=[], language=self._run.language, end=end, channel=channel))
 
     async def _add(self, text: WindowText) -> None:
         """Add a text to the transcript, and append it and what it changes to the task's log.
@@ -232,7 +253,10 @@ class LiveSession:
         missing = [gap for gap in self._source.missing if self._missing_until <= gap.start and gap.end <= text.end]
         self._missing_until = max([self._missing_until, *(gap.end for gap in missing)])
         text = self._transcript.add(text.model_copy(update={"untranscribed": [*text.untranscribed, *missing]}))
-        await self._append(NewText(text, audio_offset=self._source.audio_offset(self._reached)))
+        marks, self._marks = self._marks[:MAX_MARKS], self._marks[MAX_MARKS:]
+        self._finalized = marks[-1].frame if marks else self._finalized
+        offset = self._source.audio_offset(self._reached, self._finalized)
+        await self._append(NewText(text, audio_offset=offset, finalized=tuple(mark.text for mark in marks)))
         changes = None if speakers is None else self._speakers.update(speakers, text.channel)
         if changes is not None:
             await self._append(changes)
@@ -257,10 +281,11 @@ class LiveSession:
     def _measure(self, text: WindowText) -> None:
         """Measure how long each utterance in `text` has waited for its text, and remove it from the waiting utterances.
 
-        There may be several such utterances, because their texts may have been merged.
+        There may be several such utterances, because their texts may have been merged. Their marks are complete.
         """
         while self._waiting:
             utterance = self._waiting.popleft()
+            self._marks += utterance.marks
             self._metrics.final_delay.observe(max(time.monotonic() - utterance.spoken_at, 0.0))
             if (utterance.channel, utterance.end) == (text.channel, text.end):
                 return

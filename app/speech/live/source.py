@@ -41,7 +41,18 @@ class ClosingUtterance:
     window: Window
 
 
-Heard = StageAdvanced | ClosingUtterance | Window
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A client's request for the text of the audio so far: all utterances before it are yielded.
+
+    `text`: what the client has chosen. `frame`: the number of the frame after the one that has the mark.
+    """
+
+    text: str
+    frame: int
+
+
+Heard = StageAdvanced | ClosingUtterance | Mark | Window
 
 
 class LiveSource:
@@ -67,7 +78,9 @@ class LiveSource:
         self.channels = channels_of(task)
         self._reached = {channel: checkpoint.reached.get(channel, 0.0) for channel in self.channels}
         self._complete_until = min(self._reached.values())  # the text
-        self._offsets = FrameOffsets(task.audio, FrameOffset.parse(checkpoint.audio_offset))
+        first = FrameOffset.parse(checkpoint.audio_offset)
+        self._offsets = FrameOffsets(task.audio, first)
+        self._finalized = first.finalized  # marks in frames before this number are published, or yielded
         self.seconds = self.waiting_seconds = self._processed_at = self._lost = 0.0
         self.waits = self.ended = False
         self.open: Sequence[Window] = ()
@@ -76,7 +89,7 @@ class LiveSource:
         self.missing: list[Interval] = []  # audio that was never stored
 
     async def utterances(self, needs_open: Callable[[], bool]) -> AsyncGenerator[Heard, None]:
-        """Detect the utterances; yield each of them when it may end, when it is complete, and progress in between.
+        """Detect the utterances; yield each when it may end, when it is complete, and marks and progress in between.
 
         If the engine process dies, a new one processes the audio after the last utterance again. If it dies more than
         MAX_RESTARTS times in a row without having processed new audio, its error is raised. `needs_open`: returns
@@ -120,17 +133,17 @@ class LiveSource:
         """
         return self._processed_at - (self.seconds - second)
 
-    def audio_offset(self, reached: Mapping[int | None, float]) -> str:
+    def audio_offset(self, reached: Mapping[int | None, float], finalized: int) -> str:
         """Return the frame offset, as text, from which a worker that takes over the task has to read the audio.
 
         `reached`: for each channel, the time in seconds up to which its text is complete. Offsets that are no longer
-        needed are dropped.
+        needed are dropped. `finalized`: the number of the frame after the last one whose mark is published.
         """
         for channel, second in reached.items():
             self._reached[channel] = max(self._reached[channel], second)
         self._complete_until = min(reached.values())
         self._offsets.drop_before(self._complete_until)
-        return str(self._offsets.first)
+        return str(replace(self._offsets.first, finalized=finalized))
 
     async def _process(self, needs_open: Callable[[], bool]) -> AsyncGenerator[Heard, None]:
         """Create a live stream in the engine, and process the audio from the oldest frame that is still stored."""
@@ -152,6 +165,9 @@ class LiveSource:
                         for window in reply.windows:
                             self._reached[window.channel] = window.end
                             yield window
+                        if part.mark and self._frames.count > self._finalized:
+                            self._finalized = self._frames.count
+                            yield Mark(part.mark, self._finalized)
                         complete_until = min(reply.complete_until, default=reply.seconds)
                         # Never back: after a restart, audio is processed again.
                         advanced = _advanced(max(complete_until, min(self._reached.values())))
@@ -178,6 +194,7 @@ class LiveSource:
             data=b64encode(part.data).decode(),
             include_open=include_open,
             speakers=self._speaker_options() if start else None,
+            finalize=part.mark is not None,
             end=part.last,
         )
 
@@ -224,8 +241,8 @@ async def _in_jobs(frames: AsyncIterator[JoinedFrames], size: int) -> AsyncItera
         for at in range(0, len(joined.data) or 1, size):
             data, silence = joined.data[at : at + size], min(max(joined.silence - at, 0), size)
             is_last = at + size >= len(joined.data)
-            count, last = (joined.frames, joined.last) if is_last else (0, False)
-            yield replace(joined, data=data, frames=count, silence=silence, last=last)
+            count, last, mark = (joined.frames, joined.last, joined.mark) if is_last else (0, False, None)
+            yield replace(joined, data=data, frames=count, silence=silence, last=last, mark=mark)
 
 
 def channels_of(task: LiveTask) -> list[int | None]:

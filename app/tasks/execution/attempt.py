@@ -283,6 +283,7 @@ class TaskAttempt:
             processed_seconds=text.end,
             segments=text.segments,
             untranscribed=text.untranscribed,
+            finalized=list(update.finalized),
         )
         metadata = replace(self.record.metadata, audio_offset=update.audio_offset)
         self._segments_after = await self._log.append_segments(

@@ -67,6 +67,12 @@ class Log:
             for number in said(text.text)
         ]
 
+    async def finalized(self) -> list[tuple[float, str]]:
+        """The marks so far, each with the second up to which there is text."""
+        log = TaskLog(self.publisher.nc, publishers(self.publisher.nc), self.settings.stream_names, "reader")
+        events = [batch.event async for batch in log.segments("live-1")]
+        return [(event.processed_seconds, mark) for event in events for mark in event.finalized]
+
     async def says(self, count: int) -> bool:
         """Whether so many seconds are text."""
         return len(await self.said()) >= count
@@ -260,6 +266,26 @@ async def limit(js: JetStreamContext, size: int) -> None:
     config = (await js.stream_info(STREAM)).config
     config.max_bytes = size
     await js.update_stream(config)
+
+
+async def test_a_lost_worker_costs_no_mark(nc: Client, start_worker: StartWorker, log: Log) -> None:
+    # Given a worker that has published one mark, and is lost before it processes two more
+    client, first = speaks(nc), EchoEngine()
+    async with start_worker(first):
+        await client.begin()
+        await client.send(0, 3)
+        await client.send_frame(3, mark="a")
+        await eventually(partial(log.says, 4))
+        first.may_process.clear()
+        for number in range(4, 13):
+            await client.send_frame(number, mark={5: "b", 12: "c"}.get(number))
+    # When another worker continues, and the client requests the rest with the end
+    async with start_worker(EchoEngine()):
+        await client.send(13, len(ALL) - 1)
+        await client.send_frame(len(ALL) - 1, mark="d", end=True)
+        # Then each mark is published once, with the text up to it, and no word is lost
+        await log.is_whole()
+    assert await log.finalized() == [(4, "a"), (6, "b"), (13, "c"), (35, "d")]
 
 
 async def test_frames_after_the_end_are_no_audio(nc: Client, worker: Worker, log: Log) -> None:

@@ -1,6 +1,7 @@
 """Live audio: from the client, through a real server, to the mock and back."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from nats.js import JetStreamContext
@@ -66,6 +67,59 @@ async def test_a_live_task_from_its_first_audio_to_its_result(client: Client, js
     assert result.segments == segments
     # And the audio is stored as it was sent
     assert await stored_of(js, "t1") == 9 * SECOND
+
+
+async def test_the_text_is_final_on_request(client: Client, js: JetStreamContext) -> None:
+    # Given a second and a half of speech, of which the last samples fill no frame
+    async with client.live(task_id="t1") as live, asyncio.timeout(60):
+        await live.send(SECOND + SECOND[:15_001])
+        # When the text is requested, then it is final when the call returns, up to the last sample
+        await live.finalize("first")
+        (event,) = [event async for event in stored_segments(js)]
+        assert (event.finalized, event.processed_seconds) == (["first"], 1.469)
+        assert [part.text for part in event.segments] == ["Good"]
+        # And without speech there is an event, too, also of several requests at the same time
+        await asyncio.gather(live.finalize(), live.finalize("same"), live.finalize("same"))
+        later = [event async for event in stored_segments(js)][1:]
+        assert [event.segments for event in later] == [[], [], []]
+        assert [len(event.finalized) for event in later] == [1, 1, 1]
+        # And speech goes on, without a hole in the audio
+        await live.send(SECOND[:16_999] + 5 * SECOND)
+        await live.end()
+        result = await live.result()
+    assert [(part.start, part.text) for part in result.segments] == [(0, "Good"), (4, "Good morning.")]
+    assert await stored_of(js, "t1") == 7 * SECOND
+    # And who requests the text of audio that has ended gets an error
+    with pytest.raises(ClientError, match="has ended"):
+        await live.finalize()
+
+
+@pytest.mark.parametrize("mark", ["x" * 65, "a\nb", " a", "ü"])
+async def test_a_mark_that_the_service_would_refuse_is_not_sent(client: Client, mark: str) -> None:
+    async with client.live() as live:
+        with pytest.raises(ClientError, match="printable"):
+            await live.finalize(mark)
+        await live.end()
+
+
+async def test_whoever_waits_for_text_learns_that_the_task_has_ended(client: Client) -> None:
+    # Given a client that waits for the text of a frame which is after the end of the audio
+    async with client.live(idle_seconds=1) as live:
+        await live.send(SECOND)
+        await live.finalize()
+        async with asyncio.timeout(60):
+            await ended(client, live.task_id)
+            # When the task has ended, then the call fails, and does not wait for ever
+            with pytest.raises(ClientError, match="has ended"):
+                await live.finalize()
+
+
+async def stored_segments(js: JetStreamContext) -> AsyncIterator[SegmentsEvent]:
+    """The segments events of the only task."""
+    state = (await js.stream_info("transcription_segments")).state
+    for number in range(state.first_seq, state.last_seq + 1) if state.messages else ():
+        message = await js.get_msg("transcription_segments", number)
+        yield SegmentsEvent.model_validate_json(message.data or b"")
 
 
 async def test_speakers_are_labelled_and_corrected(client: Client) -> None:

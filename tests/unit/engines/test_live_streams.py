@@ -379,3 +379,54 @@ def test_an_utterance_has_the_preceding_speech_as_context(streams: LiveStreams) 
     _, second, third, _ = windows
     assert third.regions[: third.context] == second.regions
     assert unpack(third.samples)[: len(unpack(second.samples))].tolist() == unpack(second.samples).tolist()
+
+
+@pytest.mark.parametrize("silence", [0.0, 0.2, 0.4])
+def test_a_client_may_end_an_utterance_before_its_pause_is_over(streams: LiveStreams, silence: float) -> None:
+    # Given somebody who has just stopped
+    process(streams, signal((0, 1), (1, 2)), first=True)
+    paused = process(streams, signal((0, silence)))
+    # When the client requests the text
+    finalized = process(streams, signal((0, 0.05)), finalize=True)
+    # Then the utterance is complete: the one whose text may be there already
+    assert [window.end for window in finalized.windows] == pytest.approx([3 + min(silence + 0.05, 0.13)], abs=0.05)
+    assert (finalized.open, finalized.closing) == ([], [])
+    assert paused.closing in ([], finalized.windows)
+    # And whoever speaks on begins another one, with what was said before as its context
+    process(streams, signal((1, 2)))
+    (window,) = process(streams, signal((0, 1))).windows
+    assert (window.start >= finalized.windows[0].end, window.context) == (True, 1)
+
+
+def test_the_beginning_of_a_word_stays_when_a_client_requests_the_text(streams: LiveStreams) -> None:
+    # Given a word that has just begun
+    process(streams, signal((0, 1), (1, 0.1)), first=True)
+    # When the text is requested, then there is none, and nothing of the word is lost
+    assert process(streams, signal((0, 0)), finalize=True).windows == []
+    (window,) = process(streams, signal((1, 1), (0, 1))).windows
+    assert window.regions == [pytest.approx((0.7, 2.23), abs=0.05)]
+
+
+def test_the_text_is_requested_of_all_channels(streams: LiveStreams) -> None:
+    # Given two people who speak at the same time
+    both = LiveAudio(channels=2)
+    process(streams, np.repeat(signal((0, 1), (1, 2)), 2), both, first=True, separate=True)
+    # When the text is requested, then the utterances of both are complete
+    finalized = process(streams, signal((0, 0)), both, finalize=True)
+    assert sorted((window.channel, round(window.end)) for window in finalized.windows) == [(0, 3), (1, 3)]
+
+
+def test_a_worker_that_continues_behind_a_mark_detects_the_same(streams: LiveStreams) -> None:
+    # Given speech that a client has cut twice
+    parts = [signal((0, 1), (1, 2)), signal((1, 2)), signal((1, 1), (0, 1))]
+    cut = [process(streams, part, first=not at, finalize=at < 2) for at, part in enumerate(parts)]
+    first, second, third = (reply.windows for reply in cut)
+    # When another worker continues after the first text, and reads both marks again
+    again = [
+        process(streams, part, first=not at, finalize=at < 2, start_at=[first[0].end]) for at, part in enumerate(parts)
+    ]
+    # Then it detects what is behind
+    assert [[window.regions[window.context :] for window in reply.windows] for reply in again] == [
+        [],
+        *([window.regions[window.context :] for window in windows] for windows in (second, third)),
+    ]

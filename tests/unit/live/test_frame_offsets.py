@@ -53,6 +53,6 @@ def test_an_offset_is_parsed_from_its_text() -> None:
     assert FrameOffset.parse(str(offset)) == offset
 
 
-@pytest.mark.parametrize("text", [None, "", "1 2", "1 2 3 4", "-1 2 3", "a b c", "² 1 1"])
+@pytest.mark.parametrize("text", [None, "", "1 2", "1 2 3 4 5", "-1 2 3", "a b c", "² 1 1"])
 def test_what_nobody_has_written_is_the_begin(text: str | None) -> None:
     assert FrameOffset.parse(text) == FrameOffset()

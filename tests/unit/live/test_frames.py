@@ -23,9 +23,10 @@ TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(sample_rate=8000))
 SECOND = b"\1" * 16_000
 
 
-def store(nats: InMemoryNats, number: int, data: bytes = SECOND, *, end: bool = False) -> None:
+def store(nats: InMemoryNats, number: int, data: bytes = SECOND, *, end: bool = False, mark: str | None = None) -> None:
     """Publish a frame, of a second unless it has other `data`."""
     headers = {"Nats-Msg-Id": f"live-1-{number}"} | ({"Natscribe-End": "true"} if end else {})
+    headers |= {"Natscribe-Finalize": mark} if mark is not None else {}
     nats.streams[NAMES.live].publish(subjects.live_audio("live-1"), data, headers, nats.now)
 
 
@@ -212,3 +213,27 @@ async def test_the_last_frame_may_end_within_a_sample(nats: InMemoryNats) -> Non
     store(nats, 0)
     store(nats, 1, SECOND[:-1], end=True)
     assert await audio_of(reader_of(nats).read(FrameOffset())) == SECOND + SECOND[:-1]
+
+
+async def test_the_audio_up_to_a_mark_is_read_by_itself(nats: InMemoryNats) -> None:
+    # Given frames with marks, one twice, one behind missing frames, and one after the end
+    for number, mark in enumerate(("", "a", "a", "", "b")):
+        store(nats, number, mark=mark or None)
+    store(nats, 8, mark="c")
+    store(nats, 9, b"", mark="d", end=True)
+    store(nats, 10, mark="e")
+    # When they are read, then no audio after a mark comes with the audio before it
+    read = [(joined.frames, joined.mark) async for joined in reader_of(nats).read(FrameOffset())]
+    assert read == [(2, "a"), (1, "a"), (2, "b"), (4, "c"), (1, "d")]
+
+
+@pytest.mark.parametrize("mark", ["", "x" * 65, "a\x1bb", "ü", "a\tb"])
+async def test_a_frame_with_an_invalid_mark_is_no_frame(nats: InMemoryNats, mark: str) -> None:
+    # Given frames of which one has a mark that nobody may choose
+    store(nats, 0)
+    store(nats, 1, b"\2" * 16_000, mark=mark)
+    store(nats, 2, mark="x" * 64, end=True)
+    reader = reader_of(nats)
+    # When they are read, then it is refused, and silence replaces it
+    assert await audio_of(reader.read(FrameOffset())) == SECOND + bytes(len(SECOND)) + SECOND
+    assert reader.refused == 1

@@ -18,7 +18,7 @@ from app.engines.windows import Window, WindowText
 from app.runtime.errors import FencedError, PermanentError
 from app.settings import Settings
 from app.speech.live.audio_recording import STORE_ATTEMPTS, check_store
-from app.speech.live.session import SILENT_S
+from app.speech.live.session import MAX_MARKS, SILENT_S
 from app.speech.updates import Checkpoint, NewText, Progress, Result, TaskUpdate
 from app.speech.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
@@ -320,3 +320,75 @@ async def test_audio_that_was_never_stored_is_reported_with_the_text_of_its_time
 async def test_a_task_without_audio_stores_no_recording(parts: Parts, nats: InMemoryNats) -> None:
     result = result_in(await updates_of(parts, frames=[b""], keep_audio=True))
     assert (result.duration, result.audio_error, nats.streams["OBJ_audio"].messages) == (0, None, [])
+
+
+async def marked(parts: Parts, marks: dict[int, list[str]], frames: list[bytes] = FRAMES) -> None:
+    """Publish frames and, behind those with these numbers, empty frames with marks; the last one ends the audio."""
+    bodies, of_frames = list[bytes](), dict[int, str]()
+    for number, frame in enumerate(frames):
+        bodies.append(frame)
+        for mark in marks.get(number, []):
+            of_frames[len(bodies)] = mark
+            bodies.append(b"")
+    client = LiveClient(parts.server.client, "live-1", bodies, AUDIO)
+    for number in range(len(bodies)):
+        await client.send_frame(number, end=number == len(bodies) - 1, mark=of_frames.get(number))
+
+
+def finalized_in(updates: list[TaskUpdate | Result]) -> list[tuple[float, int, tuple[str, ...]]]:
+    """Of each text its end, how many segments it has, and its marks."""
+    return [
+        (update.text.end, len(update.text.segments), update.finalized)
+        for update in updates
+        if isinstance(update, NewText)
+    ]
+
+
+async def test_the_text_before_a_mark_has_the_mark(parts: Parts) -> None:
+    # Given marks within an utterance, twice the same in one place, and one with the last frame
+    await marked(parts, {3: ["a"], 14: ["b", "b"], 24: ["c"]})
+    # When the audio is transcribed
+    updates = await updates_of(parts, frames=FRAMES + [b""] * 4, first=99)
+    # Then each is in the event that completes its text, and speech goes on behind it
+    assert finalized_in(updates) == [
+        (4, 1, ("a",)),
+        (10, 1, ()),
+        (15, 1, ("b", "b")),
+        (20, 1, ()),
+        (25, 1, ("c",)),
+    ]
+    assert result_in(updates).duration == 25
+
+
+async def test_a_mark_without_speech_has_an_event_without_segments(nats: InMemoryNats) -> None:
+    # Given silence, with a mark
+    parts = Parts(nats, engine=Silence())
+    await marked(parts, {4: ["a"]}, seconds([0] * 9))
+    updates = await updates_of(parts, frames=[b""] * 10, first=99)
+    # Then the mark is published with what is transcribed up to there
+    assert finalized_in(updates) == [(5, 0, ("a",))]
+
+
+async def test_very_many_marks_need_several_events(nats: InMemoryNats) -> None:
+    # Given a client that requests its text again and again while that is being transcribed
+    parts, marks = Parts(nats, engine=FakeEngine()), [str(number) for number in range(2 * MAX_MARKS + 1)]
+    await marked(parts, {9: marks}, seconds([1] * 10))
+    updates = await updates_of(parts, frames=[b""] * 300, first=999)
+    # Then all are published in their order, and no event is too large
+    published = [of_event for _, _, of_event in finalized_in(updates)]
+    assert [mark for of_event in published for mark in of_event] == marks
+    assert max(map(len, published)) <= MAX_MARKS
+
+
+async def test_another_worker_publishes_the_marks_that_are_left(parts: Parts) -> None:
+    # Given two marks, and a worker that was lost after the event of the first one
+    await marked(parts, {3: ["a"], 5: ["b"]})
+    updates = await updates_of(parts, frames=FRAMES + [b""] * 2, first=99)
+    stored = next(update for update in updates if isinstance(update, NewText))
+    assert stored.finalized == ("a",)
+    # When another worker continues behind its text
+    done = Checkpoint(reached={None: stored.text.end}, audio_offset=stored.audio_offset)
+    again = await updates_of(parts, done, frames=FRAMES + [b""] * 2, first=99)
+    # Then the second mark is published, and the first one not again
+    assert finalized_in(again) == finalized_in(updates)[1:]
+    assert finalized_in(again)[0] == (6, 1, ("b",))

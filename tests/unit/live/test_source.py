@@ -211,7 +211,7 @@ async def test_audio_is_processed_again_from_its_offset_when_its_process_dies(
     engine.dies_at = [12]
     async for _ in followed.utterances(lambda: True):
         if len(engine.bytes) == 10:
-            followed.audio_offset(dict.fromkeys(followed.channels, 90.0))
+            followed.audio_offset(dict.fromkeys(followed.channels, 90.0), finalized=0)
     # Then another process gets the audio from an offset on that is early enough, and knows what is before it
     assert frames.read_from == [FrameOffset(), FrameOffset(5, 50, 5 * len(ten_s))]
     assert followed.seconds == pytest.approx(180, abs=0.1)

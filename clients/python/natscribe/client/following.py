@@ -60,6 +60,11 @@ class _EventReader:
                 return event
         return None
 
+    async def skip_past(self, *, last: bool) -> None:
+        """Skip all events that are stored now; `last`: also the last one."""
+        message = await last_message(self.connection, self.stream, self.subject)
+        self.sequence = (message.seq or 0) - (not last) if message is not None else 0
+
     async def is_deleted(self) -> bool:
         """Whether the stream no longer has any event on the subject, although events were read before."""
         return bool(self.sequence) and await last_message(self.connection, self.stream, self.subject) is None
@@ -143,6 +148,19 @@ class Follower:
         # In this order the service appends what belongs together.
         self._readers = (segments, *([speakers] if partials else []), self._progress)
         self._ended = False
+
+    async def skip_past_events(self) -> None:
+        """Skip the events that are stored now, except the last progress event, which may end the task.
+
+        Raises:
+            UnreachableError: NATS does not reply.
+        """
+        try:
+            for reader in self._readers:
+                await reader.skip_past(last=reader is not self._progress)
+        except nats.errors.Error as error:
+            message = f"NATS does not report the events of {self._task_id}: try again in a moment."
+            raise UnreachableError(message) from error
 
     async def events(self) -> AsyncGenerator[ProgressEvent | SegmentsEvent]:
         """Yield past and new events in order until the task ends; for exceptions see `with_partials`."""

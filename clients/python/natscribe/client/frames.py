@@ -15,7 +15,7 @@ from natscribe.jetstream.error_codes import QUEUE_FULL, STORAGE_FULL
 from natscribe.jetstream.leader_reads import last_message
 from natscribe.jetstream.repeated_requests import RETRY_FOR_S, is_repeatable
 from natscribe.schemas import subjects
-from natscribe.schemas.headers import END
+from natscribe.schemas.headers import END, FINALIZE
 from natscribe.schemas.live import MAX_FRAME_BYTES, LiveAudio
 
 FRAME_S = 0.1
@@ -49,11 +49,16 @@ class FrameSplitter:
         """Return the buffered audio that does not fill a frame, without an incomplete sample at its end."""
         return bytes(self._buffer[: len(self._buffer) - len(self._buffer) % self._sample]) if self._sample else b""
 
+    def drop_remainder(self) -> None:
+        """Remove what `remainder` has returned from the buffer."""
+        del self._buffer[: len(self.remainder())]
+
 
 @dataclass(frozen=True)
 class _Frame:
     audio: bytes
     is_last: bool
+    mark: str | None
 
 
 @dataclass
@@ -78,10 +83,10 @@ class FramePublisher:
         self._failure: ClientError | None = None
         self._publishing = asyncio.create_task(self._publish_all())
 
-    async def put(self, audio: bytes, *, is_last: bool = False) -> None:
+    async def put(self, audio: bytes, *, is_last: bool = False, mark: str | None = None) -> None:
         """Queue a frame to be published; wait first while MAX_PENDING_FRAMES queued frames are not stored yet.
 
-        `is_last`: whether the audio ends with this frame.
+        `is_last`: whether the audio ends with this frame. `mark`: requests the text of the audio up to this frame.
 
         Raises:
             StorageFullError: NATS has no room for the audio.
@@ -89,7 +94,7 @@ class FramePublisher:
             UnreachableError: NATS does not acknowledge the audio.
         """
         await self._until_fewer_than(MAX_PENDING_FRAMES)
-        self._pending.append(_Frame(audio, is_last))
+        self._pending.append(_Frame(audio, is_last, mark))
         async with self._changed:
             self._changed.notify_all()
 
@@ -123,11 +128,14 @@ class FramePublisher:
                 self._changed.notify_all()
 
     def _join(self) -> None:
-        """Replace the first pending frames, as many as fit into `max_bytes`, by one frame with their audio."""
+        """Replace the first pending frames, as many as fit into `max_bytes`, by one frame with their audio.
+
+        A frame with a mark is the last one of these.
+        """
         first = self._pending.popleft()
-        while self._pending and len(first.audio) + len(self._pending[0].audio) <= self.max_bytes:
+        while self._pending and not first.mark and len(first.audio) + len(self._pending[0].audio) <= self.max_bytes:
             following = self._pending.popleft()
-            first = _Frame(first.audio + following.audio, following.is_last)
+            first = _Frame(first.audio + following.audio, following.is_last, following.mark)
         self._pending.appendleft(first)
 
     async def _store(self, frame: _Frame) -> None:
@@ -158,6 +166,7 @@ class FramePublisher:
             ClientError: NATS refuses the frame, or another program has published a frame with the same number.
         """
         headers = {"Nats-Msg-Id": f"{self.task_id}-{self.number}"} | ({END: "true"} if frame.is_last else {})
+        headers |= {FINALIZE: frame.mark} if frame.mark else {}
         js, subject = self.connection.jetstream(), subjects.live_audio(self.task_id)
         try:
             stored = await js.publish(subject, frame.audio, _ACKNOWLEDGED_WITHIN_S, headers=headers)

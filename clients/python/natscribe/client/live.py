@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, suppress
 from dataclasses import dataclass
 from types import TracebackType
+from uuid import uuid4
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -14,6 +15,7 @@ from typing_extensions import Self
 from natscribe.client.command import resume_hint
 from natscribe.client.errors import ClientError, RequestFailedError, TaskIdTakenError
 from natscribe.client.exchange import INCOMPATIBLE, request
+from natscribe.client.finalization import Finalization
 from natscribe.client.following import Event, Follower, Partials
 from natscribe.client.frames import FramePublisher, FrameSplitter, next_number
 from natscribe.client.live_speakers import LiveSpeakers
@@ -57,6 +59,7 @@ class Live:
         self.speakers = LiveSpeakers(self._voices_of_user)
         self._end: ProgressEvent | None = None
         self._audio_ended = False
+        self._adding = asyncio.Lock()  # of frames, which have to stay in order
 
     @property
     def task_id(self) -> str:
@@ -75,6 +78,9 @@ class Live:
             self._splitter = FrameSplitter(audio)
             self._frames = FramePublisher(self._connection, self.task_id, first, max_bytes=self._splitter.max_bytes)
             opened.push_async_callback(self._frames.close)
+            follower = Follower(self._connection, self._settings, self.task_id)
+            self._finalization = Finalization(follower, _task_ended)
+            opened.push_async_callback(self._finalization.close)
             self._opened = opened.pop_all()
         return self
 
@@ -107,10 +113,30 @@ class Live:
         """
         if self._audio_ended:
             raise _audio_ended(self.task_id)
-        for frame in self._splitter.split(audio):
-            if self._end is not None:
-                raise _task_ended(self._end)
-            await self._frames.put(frame)
+        async with self._adding:
+            for frame in self._splitter.split(audio):
+                if self._end is not None:
+                    raise _task_ended(self._end)
+                await self._frames.put(frame)
+
+    async def finalize(self, mark: str | None = None) -> None:
+        """Request the text of all audio sent so far, without waiting for a pause, and return when it is final.
+
+        Its segments events are stored then; the last one of them has the mark in `finalized`. `mark`: None: a new one.
+
+        Raises:
+            ClientError: The mark is invalid, or the task or its audio has ended; or as for `send`.
+        """
+        if self._audio_ended:
+            raise _audio_ended(self.task_id)
+        mark = mark or uuid4().hex
+        async with self._adding:
+            final = await self._finalization.expect(mark)
+            for frame in self._splitter.split(b""):  # frames of a `send` that was cancelled
+                await self._frames.put(frame)
+            await self._frames.put(self._splitter.remainder(), mark=mark)
+            self._splitter.drop_remainder()
+        await final
 
     async def end(self) -> None:
         """End the audio, and wait until all of it is stored; a second call has no effect.
@@ -119,11 +145,12 @@ class Live:
             StorageFullError: NATS has no room for the audio.
             UnreachableError: NATS does not acknowledge the audio.
         """
-        if not self._audio_ended and self._end is None:
-            for frame in self._splitter.split(b""):  # frames of a `send` that was cancelled
-                await self._frames.put(frame)
-            await self._frames.put(self._splitter.remainder(), is_last=True)
-            self._audio_ended = True
+        async with self._adding:
+            if not self._audio_ended and self._end is None:
+                for frame in self._splitter.split(b""):  # frames of a `send` that was cancelled
+                    await self._frames.put(frame)
+                await self._frames.put(self._splitter.remainder(), is_last=True)
+                self._audio_ended = True
         if self._end is None:
             await self._frames.wait_until_stored()
 

@@ -1,6 +1,7 @@
 """Simulates live tasks: every UTTERANCE_S seconds of audio yield a copy of the AsyncAPI document's example segment."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from natscribe.mock.task import PlayedTask
 from natscribe.schemas import examples, subjects
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.headers import END
+from natscribe.schemas.headers import END, FINALIZE, MARK_PATTERN
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveAudio, LiveTask, Partial
 from natscribe.schemas.progress import MIN_EVENT_INTERVAL_S, Stage
@@ -32,7 +33,8 @@ class ReceivedAudio:
     """Counts the audio frames of a live task that the mock has received, and notes whether they are complete.
 
     `seconds`: duration of the frames. `sequence`: stream sequence of the last frame. `numbers`: the numbers of the
-    frames. `last`: the number of the frame that ends the audio. `error`: why the last frame is invalid.
+    frames. `last`: the number of the frame that ends the audio. `error`: why the last frame is invalid. `mark`: that of
+    the last frame.
     """
 
     audio: LiveAudio
@@ -41,6 +43,7 @@ class ReceivedAudio:
     numbers: set[int] = field(default_factory=set)
     last: int | None = None  # number of the frame that ends the audio
     error: str | None = None  # why the last frame is invalid
+    mark: str | None = None  # of the last frame
 
     @property
     def is_complete(self) -> bool:
@@ -48,11 +51,17 @@ class ReceivedAudio:
         return self.last is not None and len(self.numbers) > self.last
 
     def add(self, frame: RawStreamMsg) -> None:
-        """Count a frame, and check its size; a duplicate, or a message without a frame number, is ignored."""
-        headers, self.sequence = frame.headers or {}, frame.seq or 0
+        """Count a frame, and check its size; a duplicate, or a message without a frame number, is ignored.
+
+        So is a frame with an invalid mark.
+        """
+        headers, self.sequence, self.mark = frame.headers or {}, frame.seq or 0, None
         number = headers.get("Nats-Msg-Id", "").rpartition("-")[2]
         if not number.isdecimal() or int(number) in self.numbers:
             return
+        if FINALIZE in headers and not re.fullmatch(MARK_PATTERN, headers[FINALIZE]):
+            return
+        self.mark = headers.get(FINALIZE)
         size = len(frame.data or b"")
         self.error = None if END in headers else self.audio.frame_error(int(number), size)
         self.numbers.add(int(number))
@@ -85,7 +94,7 @@ class LiveAttempt:
         """
         loop = asyncio.get_running_loop()
         idle_at = loop.time() + self.sent.idle_seconds
-        while not self.audio.is_complete and loop.time() < idle_at and self.task.batches != utterances:
+        while not self.audio.is_complete and loop.time() < idle_at and self._number != utterances:
             await self._append_progress()
             frame = await self.log.next_frame(self.task.task_id, self.audio.sequence)
             if frame is None:
@@ -96,6 +105,8 @@ class LiveAttempt:
             if self.audio.error:
                 return ErrorDetail(code=ErrorCode.AUDIO_UNREADABLE, message=self.audio.error)
             await self._publish_text(utterances)
+            if self.audio.mark is not None:
+                await self._finalize(self.audio.mark)
         ready_at = loop.time() + (self.task.script.seconds or 0)
         while loop.time() < ready_at:
             await self._append_progress()
@@ -108,7 +119,7 @@ class LiveAttempt:
         """Append the segment of the last utterance and, with `diarize`, an event that makes all speakers final."""
         if self._words():
             await self._append_segment(self.audio.seconds)
-        if self.sent.diarize and self.task.batches:
+        if self.sent.diarize and self._number:
             async with self.task.appending():
                 await self.log.append_speakers(self.task, [], round(self.audio.seconds, 3))
 
@@ -117,7 +128,7 @@ class LiveAttempt:
 
         `utterances`: append no segments after this number of utterances; None: no limit.
         """
-        while self.task.batches != utterances and self.audio.seconds >= (end := self._start + _UTTERANCE_ENDS_AT_S):
+        while self._number != utterances and self.audio.seconds >= (end := self._start + _UTTERANCE_ENDS_AT_S):
             await self._append_segment(end)
             self.report(f"{self.task.task_id}: segments up to {end:.1f} s")
             self.partial_words = 0
@@ -126,18 +137,28 @@ class LiveAttempt:
             self.partial_words = len(words)
             await self.log.publish(subjects.partials(self.task.task_id), self._partial(words))
 
-    async def _append_segment(self, processed_seconds: float) -> None:
-        number = self.task.batches
+    async def _finalize(self, mark: str) -> None:
+        """Append the segment of the utterance so far, or none if it has no words yet, with the mark."""
+        if self._words():
+            self.task.cuts[self._number] = self.audio.seconds
+            await self._append_segment(self.audio.seconds, mark)
+            self.partial_words = 0
+        else:
+            async with self.task.appending():
+                await self.log.append_segment(self.task, None, self.audio.seconds, mark)
+
+    async def _append_segment(self, processed_seconds: float, mark: str | None = None) -> None:
+        number = self._number
         segment = self._segment(number, processed_seconds)
         if not (self.sent.word_timestamps or self.sent.diarize):
             segment = segment.model_copy(update={"words": None})
         async with self.task.appending():
             if not self.sent.diarize:
-                await self.log.append_segment(self.task, segment, processed_seconds)
+                await self.log.append_segment(self.task, segment, processed_seconds, mark)
                 return
             # As in the service, the second person is recognized a little later.
             published = segment.model_copy(update={"speaker": None}) if number == 1 else segment
-            await self.log.append_segment(self.task, published, processed_seconds)
+            await self.log.append_segment(self.task, published, processed_seconds, mark)
             if number == 1 and segment.speaker:
                 turn = Turn(start=segment.start, end=segment.end, speaker=segment.speaker)
                 await self.log.append_speakers(self.task, [turn], 0.0)
@@ -148,12 +169,17 @@ class LiveAttempt:
         await self.log.append_progress(self.task, stage=Stage.TRANSCRIBING, processed_seconds=done, lag_seconds=lag)
 
     @property
+    def _number(self) -> int:
+        """The number of the current utterance, from 0."""
+        return self.task.batches - self.task.silent_batches
+
+    @property
     def _start(self) -> float:
         """The time in seconds at which the current utterance starts, from the start of the audio."""
-        return self.task.batches * UTTERANCE_S
+        return self._number * UTTERANCE_S
 
     def _words(self) -> list[Word]:
-        return _words(self.task.batches, self.audio.seconds)
+        return _words(self._number, self.audio.seconds)
 
     def _segment(self, number: int, seconds: float) -> Segment:
         words = _words(number, seconds)
@@ -170,11 +196,12 @@ class LiveAttempt:
             stable=_text(words[:-1]),
             text=_text(words),
             language=self.sent.language or examples.SEGMENT.language,
-            speaker=self._segment(self.task.batches, self.audio.seconds).speaker,
+            speaker=self._segment(self._number, self.audio.seconds).speaker,
         )
 
     def _result(self) -> Result:
-        segments = [self._segment(number, self.audio.seconds) for number in range(self.task.batches)]
+        ends = [self.task.cuts.get(number, self.audio.seconds) for number in range(self._number)]
+        segments = [self._segment(number, end) for number, end in enumerate(ends)]
         if not self.sent.word_timestamps:
             segments = [segment.model_copy(update={"words": None}) for segment in segments]
         duration = round(self.audio.seconds, 3)

@@ -70,21 +70,26 @@ class Log:
             await self.append(task, State.RUNNING, **fields)
         return True
 
-    async def append_segment(self, task: PlayedTask, segment: Segment, processed_seconds: float) -> None:
-        """Append a segment to the segments stream, as the task's next segments event.
+    async def append_segment(
+        self, task: PlayedTask, segment: Segment | None, processed_seconds: float, mark: str | None = None
+    ) -> None:
+        """Append a segment, or none, to the segments stream, as the task's next segments event.
 
-        `processed_seconds`: the time in seconds up to which the recording has been transcribed.
+        `processed_seconds`: the time in seconds up to which the recording has been transcribed. `mark`: of the frame of
+        a live task whose text is complete.
         """
         event = SegmentsEvent(
             task_id=task.task_id,
             attempt=task.last.attempt if task.last else 1,
             sequence=task.batches + 1,
-            language=segment.language,
+            language=segment.language if segment else None,
             processed_seconds=processed_seconds,
-            segments=[segment],
+            segments=[segment] if segment else [],
+            finalized=[mark] if mark else [],
         )
         await self._append(self._names.segments, subjects.segments(task.task_id), event, task)
         task.batches += 1
+        task.silent_batches += segment is None
 
     async def append_speakers(self, task: PlayedTask, turns: Sequence[Turn], settled_until: float) -> None:
         """Append an event that changes the speakers of earlier segments of a live task.

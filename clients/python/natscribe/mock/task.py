@@ -33,6 +33,8 @@ class PlayedTask:
     last: ProgressEvent | None = None  # the last event of the task's log
     attempts: int = 0  # that have started
     batches: int = 0  # stored segments events: the next attempt continues after them
+    silent_batches: int = 0  # of these, without segments
+    cuts: dict[int, float] = field(default_factory=dict)  # of a live task: when a client has ended an utterance early
     speakers_events: int = 0  # stored speakers events
     ends: dict[str, int] = field(default_factory=dict)  # by subject: stream sequence of the task's last message there
     started_at: datetime | None = None
@@ -126,7 +128,8 @@ class PlayedTask:
         """
         self.message, self.ended = message, asyncio.Event()
         self.ends = {subjects.progress(self.task_id): self.log_end}
-        self.attempts = self.batches = self.speakers_events = 0
+        self.attempts = self.batches = self.silent_batches = self.speakers_events = 0
+        self.cuts.clear()
         self.script = Script()
 
     def status(self) -> TaskStatus:
