@@ -153,7 +153,7 @@ lock: $(READY) ## resolve the requirement files again
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/s3.in -c requirements/runtime.txt --no-emit-package typing-extensions -o requirements/s3.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
-	  pyproject.toml --extra onnx --extra s3 --group dev -c requirements/runtime.txt -o requirements/development.txt
+	  pyproject.toml --extra mcp --extra onnx --extra s3 --group dev -c requirements/runtime.txt -o requirements/development.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  --group peers -c requirements/runtime.txt -o requirements/peers.txt
 

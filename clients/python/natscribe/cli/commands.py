@@ -21,6 +21,7 @@ _OF_CLIENT = {
     "delete": "natscribe.cli.task:delete",
     "queue": "natscribe.cli.operate:queue",
     "mock": "natscribe.cli.mock:mock",
+    "mcp": "natscribe.cli.mcp:mcp",
     "doctor": "natscribe.cli.doctor:doctor",
     "top": "natscribe.cli.top:top",
     "list": "natscribe.cli.listing:list_tasks",
