@@ -27,6 +27,7 @@ from app.requests.task_list import TaskList
 from app.requests.task_lookup import find_task
 from app.requests.task_queues import QueueOverviews
 from app.requests.task_requests import TaskRequests
+from app.requests.text_redaction import TextRedaction
 from app.requests.user_erasure import UserErasure
 from app.requests.voice_requests import VoiceRequests
 from app.requests.worker_report import WorkerReport
@@ -251,6 +252,7 @@ class Container:
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.task_queues = QueueOverviews(self.nats, self.names, self.queues, self._queue_report)
+        self.redaction = TextRedaction(self.meter)
         self.users = UserErasure(
             registration=self.registration,
             erasure=self.erasure,

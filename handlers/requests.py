@@ -3,6 +3,7 @@
 from faststream.nats import NatsResponse
 from natscribe.schemas import channels
 from natscribe.schemas.kinds import Result
+from natscribe.schemas.redaction import Redacted, RedactRequest
 from natscribe.schemas.requests import Deleted, ResultRequest, TaskRequest, TaskStatus, UserRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
@@ -11,6 +12,7 @@ from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 from app.requests.task_list import TaskList
 from app.requests.task_queues import QueueOverviews
 from app.requests.task_requests import TaskRequests
+from app.requests.text_redaction import TextRedaction
 from app.requests.user_erasure import UserErasure
 from app.requests.worker_report import WorkerReport
 from handlers.dependencies import part
@@ -99,6 +101,15 @@ async def delete(
     return Deleted()
 
 
+async def redact(request: RedactRequest, redaction: TextRedaction = part(lambda worker: worker.redaction)) -> Redacted:
+    """Reply with the text in which personal data is replaced.
+
+    The service stores neither the text nor the reply, and logs neither. `entities` of the reply says what was replaced
+    and where, but not its text. Rules find it: docs/redaction.md has how much of it they find.
+    """
+    return await redaction.redact(request)
+
+
 ROUTES = (
     request_route(channels.STATUS, status),
     request_route(channels.RESULT, result),
@@ -107,4 +118,5 @@ ROUTES = (
     request_route(channels.WORKERS, worker),
     request_route(channels.CANCEL, cancel),
     request_route(channels.DELETE, delete),
+    request_route(channels.REDACT, redact),
 )

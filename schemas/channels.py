@@ -25,6 +25,7 @@ from .headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from .kinds import TASKS, Result
 from .live import Partial, SpeakersEvent
 from .progress import ProgressEvent
+from .redaction import Redacted, RedactRequest
 from .requests import (
     Deleted,
     DeleteLettersRequest,
@@ -263,6 +264,9 @@ CANCEL = _of_publisher(
 DELETE = _of_publisher(
     subjects.DELETE, "deleteRequests", "deleteTask", "Delete a task or a user", TaskRequest | UserRequest, Deleted
 )
+REDACT = _of_publisher(
+    subjects.REDACT, "redactRequests", "redactText", "Redact a text", RedactRequest, Redacted, repeatable=True
+)
 ENROLL = _about_voices(subjects.ENROLL, "enrollRequests", "enrollVoice", "Enrol a voice", EnrollRequest, Voice)
 VOICES = _about_voices(
     subjects.VOICES, "voicesRequests", "listVoices", "List voices", VoicesRequest, VoicePage, repeatable=True
@@ -322,7 +326,7 @@ DISCOVERY = tuple(
 CHANNELS = (
     *TASK_QUEUES.values(),
     *(FRAMES, PROGRESS, SEGMENTS, SPEAKERS, PARTIALS, RESULTS),
-    *(STATUS, RESULT, LIST, QUEUE, WORKERS, CANCEL, DELETE),
+    *(STATUS, RESULT, LIST, QUEUE, WORKERS, CANCEL, DELETE, REDACT),
     *(ENROLL, VOICES, RENAME, FORGET, FORGOTTEN),
     *(DEAD_LETTERS, REPLAY, DELETE_LETTERS),
     *DISCOVERY,

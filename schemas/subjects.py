@@ -21,6 +21,7 @@ ENROLL = "voices.enroll"
 VOICES = "voices.list"
 RENAME = "voices.rename"
 FORGET = "voices.forget"
+REDACT = "text.redact"
 
 QUEUE_GROUP = "natscribe"  # of all workers, so that one worker gets each request
 

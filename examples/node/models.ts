@@ -219,6 +219,26 @@ export interface QueueStatus {
   'running': number;
   'oldest': string | null;
 }
+export interface RedactRequest {
+  'text': string;
+  'language'?: string | null;
+  'redact': Redaction;
+}
+export interface Redacted {
+  'text': string;
+  'entities': RedactedEntity[];
+}
+export interface RedactedEntity {
+  'type': EntityType;
+  'start': number;
+  'end': number;
+  'score': number;
+  'number': number;
+}
+export interface Redaction {
+  'entities': (EntityType | EntityGroup)[];
+  'replace'?: Replacement | null;
+}
 export interface Reference {
   'task_id': string;
   'speaker': string;
@@ -485,6 +505,8 @@ export type DiscoverInstanceRequests = ServicePing | ServiceInfo | ServiceStats 
 export type DiscoverServiceRequests = ServicePing | ServiceInfo | ServiceStats | ErrorReply;
 export type DiscoverServicesRequests = ServicePing | ServiceInfo | ServiceStats | ErrorReply;
 export type EnrollRequests = Voice | ErrorReply;
+export type EntityGroup = "pci" | "contact" | "all";
+export type EntityType = "phone" | "email" | "card" | "bank_account" | "national_id" | "address" | "date_of_birth" | "date" | "url" | "username_password" | "number";
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "quota_exceeded" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type ForgetRequests = Forgotten | ErrorReply;
 export type Kind = "transcription" | "diarization";
@@ -492,7 +514,9 @@ export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ListRequests = TaskPage | ErrorReply;
 export type Priority = "high" | "normal" | "low";
 export type QueueRequests = QueueOverview | ErrorReply;
+export type RedactRequests = Redacted | ErrorReply;
 export type RenameRequests = Voice | ErrorReply;
+export type Replacement = "label" | "numbered" | "mask";
 export type ReplayRequests = Replayed | ErrorReply;
 export type ResultFormat = "json" | "txt" | "srt" | "vtt" | "rttm" | "html";
 export type ResultRequests = TranscriptionResult | DiarizationResult | string | string | ErrorReply;

@@ -208,6 +208,7 @@ PARTS: dict[str, dict[str, object]] = {  # of messages, and bases of them: these
     "SubtitleLimits": {},
     "TranscribeOptions": {},
     "SpeakerBounds": {},
+    "Redaction": {"entities": ["pci"]},
     "TaskIdentity": LEAST,
     "RecordingTaskFields": LEAST,
     "LiveTaskIdentity": {"task_id": "t1", "user_id": 1},

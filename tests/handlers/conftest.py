@@ -15,6 +15,7 @@ import pytest_asyncio
 from faststream.nats import NatsBroker, TestNatsBroker
 from natscribe.schemas.channels import TASK_QUEUES
 from natscribe.schemas.examples import EXAMPLES, RESULT, TURNS, WORKER_INFO
+from natscribe.schemas.redaction import Redacted
 from natscribe.schemas.requests import Deleted, LettersDeleted, ResultFormat, TaskStatus
 from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.task_queues import QueueOverview
@@ -26,6 +27,7 @@ from app.requests.discovery import ServiceInstance
 from app.requests.task_list import TaskList
 from app.requests.task_queues import QueueOverviews
 from app.requests.task_requests import TaskRequests
+from app.requests.text_redaction import TextRedaction
 from app.requests.user_erasure import UserErasure
 from app.requests.voice_requests import VoiceRequests
 from app.requests.worker_report import WorkerReport
@@ -107,6 +109,7 @@ class Parts:
         )
         self.task_list = part(TaskList, page=lambda request: TaskPage(tasks=[], more_before=request.before))
         self.task_queues = AsyncMock(QueueOverviews, **{"read.return_value": QueueOverview(queues=[], dead_letters=3)})
+        self.redaction = part(TextRedaction, redact=lambda request: Redacted(text=request.text, entities=[]))
         self.worker_report = AsyncMock(WorkerReport, **{"read.return_value": WORKER_INFO})
         self.users = part(UserErasure, delete=lambda _: Deleted(tasks=3, more_after="ended-0"))
         self.dead_letters = part(

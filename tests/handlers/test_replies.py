@@ -169,6 +169,7 @@ KNOWN: dict[str, dict[str, object]] = {  # the valid fields of a request; of all
     subjects.LIST: {},
     subjects.TASK_QUEUES: {},
     subjects.WORKERS: {},
+    subjects.REDACT: {"text": "hello", "redact": {"entities": ["all"]}},
     subjects.ENROLL: OF_VOICE | {"task_id": "t1", "consent": {"by": "Anna", "at": "2026-11-24T09:30:00Z"}},
     subjects.VOICES: {"user_id": 7},
     subjects.RENAME: OF_VOICE | {"name": "Anna"},

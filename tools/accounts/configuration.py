@@ -110,6 +110,7 @@ EXPORTED: Final = {
     "$KV.quotas.*": "",
     "live.audio.*": "",
     "voices.*": "",
+    "text.redact": "",
     "$O.audio.>": "",
     "$JS.ACK.>": "",
     "$JS.FC.>": "",

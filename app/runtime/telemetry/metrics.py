@@ -72,6 +72,7 @@ class Meter:
         self.refused_results = counter(
             "natscribe_result_requests_refused", "Requests for a text format that a busy worker has refused.", []
         )
+        self.redacted = counter("natscribe_redacted_entities", "Replaced personal data.", ["type"])
         self._in_progress = self._gauge("task_in_progress", "Tasks in progress.", name, "livesum")
         self._since = self._gauge(
             "natscribe_task_seconds_since_progress", "Seconds since the running task made progress.", name, "livemax"

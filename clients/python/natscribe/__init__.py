@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.live import *
     from natscribe.schemas.progress import *
     from natscribe.schemas.quotas import *
+    from natscribe.schemas.redaction import *
     from natscribe.schemas.requests import *
     from natscribe.schemas.task_list import *
     from natscribe.schemas.task_queues import *
@@ -55,6 +56,10 @@ __all__ = [
     "QueueOverview",
     "QueueStatus",
     "RecordingError",
+    "Redacted",
+    "RedactedEntity",
+    "Redaction",
+    "Replacement",
     "RequestFailedError",
     "ResultFormat",
     "Segment",

@@ -103,6 +103,7 @@ async def say_all(publisher: Publisher, wire: Wire) -> None:
         await publisher.request(subject)
     for request in (b'{"task_id": "text", "format": "srt"}', b'{"task_id": "text", "format": "html"}', b"no JSON"):
         await publisher.nc.request(subjects.RESULT, request, timeout=10)
+    await publisher.request(subjects.REDACT, text="Call 555-123-4567.", redact={"entities": ["phone"]})
     await publisher.request(subjects.REPLAY, kind="transcription")
     await publisher.request(subjects.DELETE_LETTERS, kind="transcription")
     consent = {"by": "Anna", "at": "2026-11-24T09:30:00Z"}

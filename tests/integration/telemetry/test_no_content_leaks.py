@@ -31,6 +31,7 @@ VALID: dict[TaskType, dict[str, Any]] = {
     TaskType.DIARIZATION: IDS | {"audio_file_id": f"{MARK}.flac"},
     TaskType.LIVE: IDS | {"audio": AUDIO, "idle_seconds": 1, "prompt": MARK, "vocabulary": [MARK]},
 }
+KNOWN = IDS | {"text": f"{MARK}@example.com", "redact": {"entities": ["all"]}}  # fields of requests
 WRONG: list[Any] = [MARK, [MARK], {MARK: MARK}, f"\x00{MARK}", MARK * 1000]
 
 
@@ -47,7 +48,7 @@ def requests() -> Iterator[tuple[str, dict[str, Any]]]:
     for subject, handler in ((route.kwargs["subject"], route.call) for route in REQUESTS):
         request_type = get_type_hints(handler)["request"]
         for model in get_args(request_type) if isinstance(request_type, UnionType) else [request_type]:
-            valid = {name: value for name, value in IDS.items() if name in model.model_fields}
+            valid = {name: value for name, value in KNOWN.items() if name in model.model_fields}
             yield from ((subject, request) for request in spoilt(valid, model))
 
 

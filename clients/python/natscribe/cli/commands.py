@@ -26,6 +26,7 @@ _OF_CLIENT = {
     "top": "natscribe.cli.top:top",
     "list": "natscribe.cli.listing:list_tasks",
     "dead-letters": "natscribe.cli.operate:dead_letters",
+    "redact": "natscribe.cli.redact:redact",
     "voices": "natscribe.cli.voices:voices",
     "quotas": "natscribe.cli.quotas:quotas",
 }

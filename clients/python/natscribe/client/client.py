@@ -1,6 +1,6 @@
 """The client of the service: one method for each request."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import overload
@@ -25,6 +25,7 @@ from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveAudio, LiveKeywords, LiveTask
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.quotas import StoredQuota, UserQuota
+from natscribe.schemas.redaction import Redacted, RedactRequest, Replacement
 from natscribe.schemas.requests import (
     Deleted,
     DeleteLettersRequest,
@@ -307,6 +308,19 @@ class Client(Session):
         chosen = build_message(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
         replies = self._delete_all(subjects.DELETE_LETTERS, chosen, LettersDeleted)
         return sum([reply.deleted async for reply in replies])
+
+    async def redact(
+        self, text: str, *, entities: Sequence[str], replace: str = Replacement.LABEL, language: str | None = None
+    ) -> Redacted:
+        """Return a text in which personal data is replaced, with what was replaced and where.
+
+        `entities`: types (`phone`, `card` and so on) and groups (`pci`, `contact`, `all`). `replace`: `label`,
+        `numbered` or `mask`. `language`: of the text, as ISO 639-1.
+        """
+        redact = {"entities": list(entities), "replace": replace}
+        return await self._request(
+            subjects.REDACT, RedactRequest, Redacted, text=text, language=language, redact=redact
+        )
 
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """Yield all dead letters, i.e. task messages that failed permanently, the oldest first."""

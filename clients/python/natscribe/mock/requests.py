@@ -1,6 +1,7 @@
 """Replies to requests about the tasks whose execution the mock simulates."""
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,6 +27,7 @@ from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
 from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
 from natscribe.schemas.progress import State
+from natscribe.schemas.redaction import Redacted, RedactedEntity, RedactRequest
 from natscribe.schemas.request_errors import no_dead_letter, unknown_task, without_result
 from natscribe.schemas.requests import (
     Deleted,
@@ -45,6 +47,7 @@ from natscribe.schemas.voices import EnrollRequest, ForgetRequest, Voice
 from natscribe.schemas.wire import Priority, TaskType
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
 
+_DIGITS: Final = re.compile(r"\d(?:[ -]?\d){3,}")
 _PAUSES_S: Final = (0, 0.01, 0.04, 0.1, 0.15)  # before each check: a task is known shortly after its publish
 
 
@@ -73,6 +76,7 @@ class RequestHandlers:
             channels.WORKERS: self._worker,
             channels.CANCEL: self._cancel,
             channels.DELETE: self._delete,
+            channels.REDACT: self._redact,
             channels.REPLAY: self._replay,
             channels.ENROLL: self._enroll,
             channels.VOICES: voices.page,
@@ -177,6 +181,18 @@ class RequestHandlers:
         for voice in self._voices.of_user(request.user_id):
             await self._voices.forget(ForgetRequest(user_id=request.user_id, voice=voice.voice))
         return Deleted(tasks=len(of_user))
+
+    async def _redact(self, request: RedactRequest) -> Redacted:
+        """Replace runs of four digits or more, which the mock takes for the first of the types in the alphabet."""
+        type_, replace = min(request.redact.types), request.redact.replace
+        found = list(_DIGITS.finditer(request.text))
+        numbers = {digits: number for number, digits in enumerate(dict.fromkeys(match.group() for match in found), 1)}
+        entities = [
+            RedactedEntity(type=type_, start=match.start(), end=match.end(), score=1, number=numbers[match.group()])
+            for match in found
+        ]
+        text = _DIGITS.sub(lambda match: replace.of(type_, numbers[match.group()]), request.text)
+        return Redacted(text=text, entities=entities)
 
     async def _enroll(self, request: EnrollRequest) -> Voice:
         task = await self._known(request.task_id)

@@ -1,0 +1,1 @@
+"""Redaction: find personal data in a text by rules, and replace it."""

@@ -1,0 +1,159 @@
+"""Find runs of digits in a text, written or spoken, whatever separates them.
+
+Recognizers write digits that are said one by one with commas, hyphens or spaces, or as words. People say a number in
+parts, over several turns, and correct themselves. So a run goes on over separators and over words such as "okay", "uh"
+and "no, sorry".
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from app.engines.text.redaction.lexicon import CORRECTIONS, FILLERS, MULTIPLIERS, REPEATS, values
+
+TOKEN: Final = re.compile(r"\d+|[^\W\d_]+(?:['’][^\W\d_]+)*")
+_LABEL: Final = re.compile(r"(?:\n|^)?[^\n:]{0,40}:")  # a turn starts with the name of its speaker
+_TURN: Final = re.compile(r"[\n:]")
+_MAX_SEPARATOR: Final = 6  # characters between two digits of a run
+_MAX_FILLERS: Final = 8  # words between two parts of a number
+_MAX_BETWEEN: Final = 160  # characters between two parts
+_WHOLE: Final = 9  # digits: two parts of this length are two numbers, unless the second one is a correction
+_LONG: Final = 7  # digits that are written as one, after which a comma starts another number
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Digits that are written or spoken as one, and where they are in the text."""
+
+    start: int
+    end: int
+    digits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The pieces of one number."""
+
+    pieces: tuple[Piece, ...]
+
+    @property
+    def start(self) -> int:
+        """Where the run starts in the text."""
+        return self.pieces[0].start
+
+    @property
+    def end(self) -> int:
+        """Where it ends, exclusive."""
+        return self.pieces[-1].end
+
+    @property
+    def digits(self) -> str:
+        """All digits."""
+        return "".join(piece.digits for piece in self.pieces)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The number of digits of each piece."""
+        return tuple(len(piece.digits) for piece in self.pieces)
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return where the run is: a span for each turn of a conversation."""
+        spans = [(self.start, self.pieces[0].end)]
+        for before, piece in pairwise(self.pieces):
+            if _TURN.search(text, before.end, piece.start):
+                spans.append((piece.start, piece.end))
+            else:
+                spans[-1] = spans[-1][0], piece.end
+        return spans
+
+
+def digit_runs(text: str, language: str | None) -> list[Run]:
+    """Return the runs of digits in a text, in order."""
+    joined: list[list[Piece]] = []
+    for pieces in _close_pieces(text, _pieces(text, language)):
+        if joined and _continues(text, joined[-1], pieces):
+            joined[-1] += pieces
+        else:
+            joined.append(pieces)
+    return [Run(tuple(pieces)) for pieces in joined]
+
+
+def _pieces(text: str, language: str | None) -> Iterator[Piece]:
+    """Yield the numbers of a text: digits as they are, words by their value, `double four` as 44."""
+    number_words, spoken, times = values(language), list[tuple[re.Match[str], int]](), 1
+    start: int | None = None  # of `double`
+    for token in TOKEN.finditer(text):
+        word = token.group().casefold()
+        value = number_words.get(word) if not word.isdigit() else None
+        follows = bool(spoken) and text[spoken[-1][0].end() : token.start()].strip(" -") == ""
+        if value is not None and times == 1 and follows and _extends(spoken, value):
+            spoken.append((token, value))
+            continue
+        if word in MULTIPLIERS and follows:
+            spoken.append((token, MULTIPLIERS[word]))
+            continue
+        yield from _spoken(spoken)
+        spoken = []
+        if value is not None and times == 1:
+            spoken = [(token, value)]
+        elif value is not None or word.isdecimal():
+            yield Piece(
+                token.start() if start is None else start, token.end(), (word if value is None else str(value)) * times
+            )
+        times, start = REPEATS.get(word, 1), token.start() if word in REPEATS else None
+    yield from _spoken(spoken)
+
+
+def _extends(spoken: Sequence[tuple[re.Match[str], int]], value: int) -> bool:
+    """Return whether a number word goes on with a number, as `five` after `twenty` does."""
+    last = abs(spoken[-1][1])
+    return value > 0 and last >= 20 and last % 10 == 0 and len(str(value)) < len(str(last))  # noqa: PLR2004 -- tens
+
+
+def _spoken(words: Sequence[tuple[re.Match[str], int]]) -> Iterator[Piece]:
+    """Yield the piece that number words are."""
+    if not words:
+        return
+    total, part = 0, 0
+    for _, value in words:
+        if value == -1000:  # noqa: PLR2004 -- a multiplier
+            total, part = total + (part or 1) * 1000, 0
+        else:
+            part = part + value if value >= 0 else (part or 1) * -value
+    yield Piece(words[0][0].start(), words[-1][0].end(), str(total + part))
+
+
+def _close_pieces(text: str, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Group pieces that nothing but separators is between."""
+    group: list[Piece] = []
+    for piece in pieces:
+        if group and not _is_close(text, group[-1], piece):
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
+
+
+def _is_close(text: str, before: Piece, piece: Piece) -> bool:
+    between = text[before.end : piece.start]
+    if len(between) > _MAX_SEPARATOR or any(map(str.isalnum, between)) or "\n" in between or "@" in between:
+        return False
+    both_long = min(len(before.digits), len(piece.digits)) >= _LONG
+    return not (both_long and between.strip(" "))
+
+
+def _continues(text: str, before: Sequence[Piece], pieces: Sequence[Piece]) -> bool:
+    """Return whether pieces go on with the number of those before them."""
+    between = text[before[-1].end : pieces[0].start]
+    if len(between) > _MAX_BETWEEN:
+        return False
+    words = TOKEN.findall(_LABEL.sub(" ", between).casefold())
+    are_whole = _is_whole(before) and _is_whole(pieces) and CORRECTIONS.isdisjoint(words)
+    return len(words) <= _MAX_FILLERS and FILLERS.issuperset(words) and not are_whole
+
+
+def _is_whole(pieces: Sequence[Piece]) -> bool:
+    return len(pieces) >= _WHOLE or sum(len(piece.digits) for piece in pieces) >= _WHOLE

@@ -1,0 +1,1 @@
+"""Redaction: the rules, and the replacement of what they find."""
