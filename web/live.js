@@ -107,6 +107,12 @@ export class Live {
     this.changed();
   }
 
+  // Requests the text of the audio so far at once: `finalized` of a segments event will have the mark.
+  finalize(mark = crypto.randomUUID()) {
+    this.pending.push({ bytes: new Uint8Array(), seconds: 0, mark });
+    this.changed();
+  }
+
   // Ends the audio, and waits until all of it is stored.
   async end() {
     this.isLast = true;
@@ -118,19 +124,20 @@ export class Live {
   async publishAll() {
     for (let isLast = false; !isLast && !this.hasEnded; ) {
       while (!this.pending.length && !this.isLast && !this.hasEnded) await new Promise((done) => (this.changed = done));
-      const { bytes, seconds } = this.join();
+      const { bytes, seconds, mark } = this.join();
       isLast = Boolean(this.isLast && !this.pending.length);
-      await this.store(bytes, isLast);
+      await this.store(bytes, isLast, mark);
       this.pendingSeconds = isLast ? 0 : this.pendingSeconds - seconds;
     }
   }
 
-  // Takes pending audio, up to the limits of one frame.
+  // Takes pending audio, up to a mark or the limits of one frame.
   join() {
-    let [count, size, seconds] = [0, 0, 0];
+    let [count, size, seconds, mark] = [0, 0, 0];
     for (const part of this.pending) {
       if (count && (seconds + part.seconds > MAX_FRAME_S + .01 || size + part.bytes.length > MAX_FRAME_BYTES)) break;
-      [count, size, seconds] = [count + 1, size + part.bytes.length, seconds + part.seconds];
+      [count, size, seconds, mark] = [count + 1, size + part.bytes.length, seconds + part.seconds, part.mark];
+      if (mark) break;
     }
     const bytes = new Uint8Array(size);
     let offset = 0;
@@ -138,13 +145,14 @@ export class Live {
       bytes.set(part.bytes, offset);
       offset += part.bytes.length;
     }
-    return { bytes, seconds };
+    return { bytes, seconds, mark };
   }
 
   // Publishes a frame repeatedly until it is stored; NATS drops a second copy with its number.
-  async store(bytes, isLast) {
+  async store(bytes, isLast, mark) {
     const options = { msgID: `${this.task.task_id}-${this.next}`, timeout: ACK_TIMEOUT_MS, headers: headers() };
     if (isLast) options.headers.set("Natscribe-End", "true");
+    if (mark) options.headers.set("Natscribe-Finalize", mark);
     let [isSent, isRefused] = [false, false];
     while (!this.hasEnded) {
       if (this.connection.isClosed()) throw await this.connection.closed();

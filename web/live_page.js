@@ -64,6 +64,13 @@ class Recording {
     this.ended.then(async () => (await awake)?.release());
   }
 
+  // Requests the text of what was said so far, without waiting for a pause.
+  async finalize() {
+    if (this.#isStopping) return;
+    await this.microphone.flush();
+    this.live.finalize();
+  }
+
   // Sends the rest of the audio; the text ends with the task.
   async stop() {
     this.#isStopping = true;
@@ -180,6 +187,7 @@ function set(button, { isOn, disabled = false }) {
   byId("record").classList.toggle("stop", isOn);
   byId("record").disabled = disabled;
   document.querySelector("fieldset").disabled = isOn || disabled;
+  byId("finalize").hidden = !isOn || disabled;
 }
 
 async function record() {
@@ -199,6 +207,7 @@ async function record() {
     await running.start(microphone);
     keepLast(running.live.task.task_id, false);
     set("Stop", { isOn: true });
+    byId("finalize").focus(); // so the space bar presses it
     draw();
     if (await running.end()) {
       end = t("Done");
@@ -280,6 +289,12 @@ export function startLive(given) {
     if (!running) return record();
     set("Stop", { isOn: true, disabled: true });
     return running.stop();
+  });
+  byId("finalize").addEventListener("click", () => running?.finalize());
+  addEventListener("keydown", (event) => {
+    if (event.code !== "Space" || event.target !== document.body || byId("finalize").hidden || byId("live").hidden) return;
+    event.preventDefault(); // it would scroll
+    if (!event.repeat) running?.finalize();
   });
   byId("copy").addEventListener("click", async () => {
     await navigator.clipboard.writeText(transcript.lines.join("\n"));

@@ -27,16 +27,25 @@ export class Microphone {
 
   // Records until `stop`; calls `onPart` with each part and its seconds, and `onRemoved` if the microphone is removed.
   start(onPart, onRemoved) {
-    let reading = Promise.resolve(); // parts are read in order
+    this.reading = Promise.resolve(); // parts are read in order
     let before = this.context.currentTime;
     this.recorder.ondataavailable = ({ data }) => {
       const seconds = this.context.currentTime - before;
       before += seconds;
-      reading = reading.then(async () => data.size && onPart(new Uint8Array(await data.arrayBuffer()), seconds));
+      this.reading = this.reading.then(async () => data.size && onPart(new Uint8Array(await data.arrayBuffer()), seconds));
     };
-    this.stopped = new Promise((done) => (this.recorder.onstop = () => reading.then(done)));
+    this.stopped = new Promise((done) => (this.recorder.onstop = () => this.reading.then(done)));
     this.stream.getAudioTracks()[0].onended = onRemoved;
     this.recorder.start(PART_MS);
+  }
+
+  // Resolves when all audio so far was passed on.
+  async flush() {
+    const { promise, resolve } = Promise.withResolvers();
+    this.recorder.addEventListener("dataavailable", resolve, { once: true });
+    this.recorder.requestData();
+    await promise;
+    await this.reading;
   }
 
   // Resolves when the last part was passed on.

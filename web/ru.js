@@ -156,6 +156,7 @@ export default {
   "Open the task": "Открыть задачу",
   "Start": "Начать",
   "Stop": "Закончить",
+  "Text now (space bar)": "Текст сразу (пробел)",
   "Ready": "Готово к записи",
   "Copy": "Скопировать",
   "Asking for the microphone …": "Запрос доступа к микрофону …",

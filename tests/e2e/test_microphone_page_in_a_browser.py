@@ -19,6 +19,7 @@ from natscribe.mock import Mock
 from natscribe.mock.live import UTTERANCE_S
 from natscribe.schemas import examples, subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.headers import FINALIZE
 from natscribe.schemas.live import LiveTask, Partial
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -77,6 +78,26 @@ async def test_a_person_speaks_and_reads(site: Site, mock: None, js: JetStreamCo
     assert (tmp_path / "text.txt").read_text(encoding="utf-8") == f"{text}\n"
     # And the audio is stored as it was recorded
     assert seconds_of(await stored_in(js)) == pytest.approx(recorded(observed["lags"]), abs=1.2)
+
+
+async def test_a_person_requests_the_text_with_the_space_bar(site: Site, mock: None, js: JetStreamContext) -> None:
+    # Given a person who presses the space bar twice while recording
+    observed = await site.speak("finalized", seconds=5.5)
+    # Then both have requested the text, of all audio before, and the recording went on
+    state = (await js.stream_info("transcription_live")).state
+    frames = [await js.get_msg("transcription_live", number) for number in range(1, state.last_seq + 1)]
+    marks = [frame.headers[FINALIZE] for frame in frames if frame.headers and FINALIZE in frame.headers]
+    state = (await js.stream_info("transcription_segments")).state
+    stored = [await js.get_msg("transcription_segments", number) for number in range(1, state.last_seq + 1)]
+    events = [SegmentsEvent.model_validate_json(message.data or b"") for message in stored]
+    assert [mark for event in events for mark in event.finalized] == marks
+    assert len(set(marks)) == 2
+    assert observed["lines"][-1].startswith("Good")
+    assert len(frames) > 10
+    # And there is nothing to request after the end
+    assert observed["isHidden"]
+    assert [words for words in observed["problems"] if words] == []
+    assert observed["complaints"] == []
 
 
 async def test_a_person_speaks_to_a_phone_and_reads_the_speakers(site: Site, mock: None) -> None:

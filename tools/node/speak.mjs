@@ -202,7 +202,23 @@ async function kept() {
   return observed;
 }
 
-const visits = { kept, desktop, phone, cut, problem, withoutScripts, hostile, waiting };
+// Somebody requests the text twice with the space bar: right after Start, and when nothing has the focus.
+async function finalized() {
+  const meanwhile = async (page) => {
+    await page.waitForFunction(() => document.querySelector("#partial").textContent, { polling: 20, timeout: 60_000 });
+    await page.keyboard.press("Space");
+    await page.waitForSelector("#text p");
+    await page.evaluate(() => document.activeElement.blur());
+    await page.keyboard.press("Space");
+    await picture(page, `${folder}/finalized.webp`);
+  };
+  const { page, ...observed } = await speak("finalized", {}, { meanwhile });
+  observed.isHidden = await page.$eval("#finalize", (button) => button.hidden);
+  await page.close();
+  return observed;
+}
+
+const visits = { finalized, kept, desktop, phone, cut, problem, withoutScripts, hostile, waiting };
 Object.assign(seen, await visits[visit]());
 await browser.close();
 console.log(JSON.stringify(seen));

@@ -251,6 +251,9 @@ async def test_a_terminal_shows_partial_results_in_grey(shell: Shell) -> None:
     for half_seconds, words in ((2, f"[0:00] {GREY}Good"), (3, f"Good{GREY} morning.")):
         process.stdin.write(bytes(16_000 * half_seconds))
         await eventually(partial(_is_shown, shown, words), within=120)
+    # And when Enter is pressed, then the text so far is final
+    os.write(screen, b"\n")
+    await eventually(partial(_is_shown, shown, "[0:00] Good morning.\r\n"), within=120)
     # When the rest is spoken
     process.stdin.write(NINE_SECONDS[5 * 16_000 :])
     process.stdin.close()

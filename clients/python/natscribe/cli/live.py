@@ -112,6 +112,9 @@ def live(  # noqa: PLR0913 -- the task's fields
 
     What ffmpeg reads: ffmpeg -i INPUT -f s16le -ar 16000 -ac 1 - | natscribe live -
 
+    Enter, pressed in a terminal, requests the text of the audio so far, without waiting for a pause. (`ffmpeg` needs
+    -nostdin, or it reads the key.)
+
     Ctrl-C ends the audio, and the rest of the text follows; a second Ctrl-C cancels the task.
     """
     _check_resume(resume, source, task_id, codec)

@@ -10,6 +10,7 @@ from natscribe.cli import decoding
 from natscribe.cli.audio_input import STANDARD_INPUT, AudioFile, OtherFormatError, check_input, from_input
 from natscribe.cli.console import WARNING, err, open_client, out, read_settings
 from natscribe.cli.display import Display
+from natscribe.cli.enter_key import on_enter
 from natscribe.cli.folders import URL, existing_file
 from natscribe.cli.follow import follow
 from natscribe.cli.notices import RequestedOptions, notices
@@ -104,18 +105,21 @@ class LiveSession:
         """Send the audio and show the task's events until the task ends; return whether it was completed."""
         sending = asyncio.create_task(self._send(live))
         following = asyncio.create_task(follow(client, display, live.task_id, self.source.name, events=live.events()))
+        requests: list[asyncio.Task[None]] = []
         _handle_ctrl_c(sending)
-        display.message("sending the audio, Ctrl-C ends it")
         try:
-            await asyncio.wait([sending, following], return_when=asyncio.FIRST_COMPLETED)
+            with on_enter(lambda: requests.append(asyncio.create_task(live.finalize()))) as has_terminal:
+                enter = "Enter requests its text at once, " if has_terminal else ""
+                display.message(f"sending the audio, {enter}Ctrl-C ends it")
+                await asyncio.wait([sending, following], return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
                 display.message("waiting for the rest of the text, Ctrl-C cancels the task")
                 await self._end(live, sending, following)
             return await following
         finally:
-            sending.cancel()
-            following.cancel()
-            await asyncio.wait([sending, following])
+            for task in (running := [sending, following, *requests]):
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)  # the events say why a request has failed
 
     async def _send(self, live: Live) -> None:
         async for chunk in self.source.chunks:
