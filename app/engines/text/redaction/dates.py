@@ -6,9 +6,9 @@ from typing import Final
 
 from natscribe.schemas.redaction import EntityType
 
+from app.engines.text.numbers.lexicon import lexicon
 from app.engines.text.redaction.digit_runs import TOKEN
 from app.engines.text.redaction.found import Found
-from app.engines.text.redaction.lexicon import values
 
 _NUMERIC: Final = re.compile(
     r"(?<![\d./-])(?:\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d\d)|\d{4}([./-])\d{1,2}\2\d{1,2})(?![\d/-]|\.\d)"
@@ -21,10 +21,7 @@ _MONTH: Final = re.compile(
 _BIRTH: Final = re.compile(
     r"(?<!\w)(?:born|birth\w*|d\.?\s?o\.?\s?b\b|родил\w*|рожден\w*|г\.?\s?р\b|дата рожд\w*)", re.IGNORECASE
 )
-_ORDINAL: Final = re.compile(
-    r"(?:\d{1,2}(?:st|nd|rd|th)|first|second|third|(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|\w+teen|twentie|thirtie)th|"
-    r"(?:перв|втор|четв[её]рт|пят|шест|седьм|восьм|девят|десят|\w+надцат|двадцат|тридцат)(?:ого|ое)|третьего|третье)"
-)
+_NUMERALS: Final = {word for language in ("en", "ru") for word in lexicon(language).numerals}
 _BETWEEN: Final = frozenset({"the", "of", "st", "nd", "rd", "th"})  # words of a date before its month
 _AFTER: Final = frozenset({"thousand", "st", "nd", "rd", "th", "года", "год", "г"})  # and after it
 _YEAR_DIGITS: Final = 4
@@ -33,9 +30,9 @@ _BEFORE: Final = 60  # characters in which a word about birth may stand
 _MAX_GAP: Final = 3  # characters between two words of a date
 
 
-def dates(text: str, language: str | None) -> Iterator[Found]:
+def dates(text: str) -> Iterator[Found]:
     """Yield the dates of a text; a date of birth is a date as well."""
-    spans = [match.span() for match in _NUMERIC.finditer(text)] + list(_with_months(text, language))
+    spans = [match.span() for match in _NUMERIC.finditer(text)] + list(_with_months(text))
     for start, end in spans:
         around = text[max(start - _BEFORE, 0) : start], text[end : end + _BEFORE // 3].partition("\n")[0]
         value = " ".join(TOKEN.findall(text[start:end].casefold()))
@@ -44,15 +41,14 @@ def dates(text: str, language: str | None) -> Iterator[Found]:
         yield Found(EntityType.DATE, ((start, end),), 0.85, value)
 
 
-def _with_months(text: str, language: str | None) -> Iterator[tuple[int, int]]:
+def _with_months(text: str) -> Iterator[tuple[int, int]]:
     """Yield where dates are that name the month."""
     tokens = list(TOKEN.finditer(text))
-    words = [token.group().casefold() for token in tokens]
-    number_words = values(language)
+    words = [token.group().casefold().replace("ё", "е") for token in tokens]
 
     def is_number(word: str) -> bool:
         is_written = word.isdecimal() and len(word) <= _YEAR_DIGITS
-        return is_written or word in number_words or bool(_ORDINAL.fullmatch(word))
+        return is_written or word in _NUMERALS
 
     def goes_on(left: int, at: int, other: frozenset[str]) -> bool:
         is_close = tokens[left + 1].start() - tokens[left].end() <= _MAX_GAP

@@ -8,12 +8,14 @@ and "no, sorry".
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Final
 
-from app.engines.text.redaction.lexicon import CORRECTIONS, FILLERS, MULTIPLIERS, REPEATS, values
+from app.engines.text.numbers.reading import Kind, Tokens, read
+from app.engines.text.redaction.lexicon import CORRECTIONS, DIGITS, FILLERS
 
 TOKEN: Final = re.compile(r"\d+|[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WRITTEN: Final = re.compile(r"\d+")
 _LABEL: Final = re.compile(r"(?:\n|^)?[^\n:]{0,40}:")  # a turn starts with the name of its speaker
 _TURN: Final = re.compile(r"[\n:]")
 _MAX_SEPARATOR: Final = 6  # characters between two digits of a run
@@ -80,49 +82,25 @@ def digit_runs(text: str, language: str | None) -> list[Run]:
     return [Run(tuple(pieces)) for pieces in joined]
 
 
-def _pieces(text: str, language: str | None) -> Iterator[Piece]:
-    """Yield the numbers of a text: digits as they are, words by their value, `double four` as 44."""
-    number_words, spoken, times = values(language), list[tuple[re.Match[str], int]](), 1
-    start: int | None = None  # of `double`
-    for token in TOKEN.finditer(text):
-        word = token.group().casefold()
-        value = number_words.get(word) if not word.isdigit() else None
-        follows = bool(spoken) and text[spoken[-1][0].end() : token.start()].strip(" -") == ""
-        if value is not None and times == 1 and follows and _extends(spoken, value):
-            spoken.append((token, value))
-            continue
-        if word in MULTIPLIERS and follows:
-            spoken.append((token, MULTIPLIERS[word]))
-            continue
-        yield from _spoken(spoken)
-        spoken = []
-        if value is not None and times == 1:
-            spoken = [(token, value)]
-        elif value is not None or word.isdecimal():
-            yield Piece(
-                token.start() if start is None else start, token.end(), (word if value is None else str(value)) * times
-            )
-        times, start = REPEATS.get(word, 1), token.start() if word in REPEATS else None
-    yield from _spoken(spoken)
+def _pieces(text: str, language: str | None) -> list[Piece]:
+    """Return the numbers of a text in order: those in words by their value, and digits as they are."""
+    found: dict[int, Piece] = {}  # by each character of a number in words, so that none is found twice
+    languages = [language] if language and language in DIGITS else ["en", "ru"]
+    for piece in chain.from_iterable(_spoken(text, code) for code in languages):
+        if piece.start not in found:
+            found |= dict.fromkeys(range(piece.start, piece.end), piece)
+    written = (Piece(*match.span(), match.group()) for match in _WRITTEN.finditer(text) if match.start() not in found)
+    return sorted({*found.values(), *written}, key=lambda piece: piece.start)
 
 
-def _extends(spoken: Sequence[tuple[re.Match[str], int]], value: int) -> bool:
-    """Return whether a number word goes on with a number, as `five` after `twenty` does."""
-    last = abs(spoken[-1][1])
-    return value > 0 and last >= 20 and last % 10 == 0 and len(str(value)) < len(str(last))  # noqa: PLR2004 -- tens
-
-
-def _spoken(words: Sequence[tuple[re.Match[str], int]]) -> Iterator[Piece]:
-    """Yield the piece that number words are."""
-    if not words:
-        return
-    total, part = 0, 0
-    for _, value in words:
-        if value == -1000:  # noqa: PLR2004 -- a multiplier
-            total, part = total + (part or 1) * 1000, 0
-        else:
-            part = part + value if value >= 0 else (part or 1) * -value
-    yield Piece(words[0][0].start(), words[-1][0].end(), str(total + part))
+def _spoken(text: str, language: str) -> Iterator[Piece]:
+    """Yield the numbers that words of a language are; in other languages than English and Russian, digits alone."""
+    for number in read(Tokens(text, language)):
+        if number.kind in {Kind.CARDINAL, Kind.REPEATED}:
+            yield Piece(number.start, number.end, number.digits)
+    for match in TOKEN.finditer(text):
+        if digit := DIGITS[language].get(match.group().casefold()):
+            yield Piece(*match.span(), digit)
 
 
 def _close_pieces(text: str, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:

@@ -2,9 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -13,8 +11,10 @@ from natscribe.schemas.redaction import EntityType
 _WORDS: Final[dict[str, Any]] = tomllib.loads(  # `Any`: tomllib's
     files("app.engines.text.redaction").joinpath("words.toml").read_text(encoding="utf-8")
 )
-MULTIPLIERS: Final = {"hundred": -100, "thousand": -1000, "тысяча": -1000, "тысячи": -1000, "тысяч": -1000}  # negative
-REPEATS: Final = {"double": 2, "triple": 3}  # `double four` is 44
+DIGITS: Final = {
+    language: {word: str(digit) for digit, words in enumerate(line.split()) for word in words.split("/")}
+    for language, line in _WORDS["digits"].items()
+}
 CORRECTIONS: Final = frozenset(_WORDS["between"]["corrections"].split())
 FILLERS: Final = CORRECTIONS | frozenset(_WORDS["between"]["others"].split())
 NO_LOCAL: Final = frozenset(_WORDS["not_values"]["local"].split())
@@ -39,19 +39,3 @@ CONTEXTS: Final = tuple(
     )
     for context in _WORDS["context"]
 )
-
-
-@cache
-def values(language: str | None) -> Mapping[str, int]:
-    """Return the value of each number word of a language; None: of English and Russian, whose words differ."""
-    found: dict[str, int] = {}
-    for code in [language] if language in _WORDS["digits"] else ["en", "ru"]:
-        found |= _numbered(_WORDS["digits"][code], range(10))
-        found |= _numbered(_WORDS["teens"].get(code, ""), range(10, 20))
-        found |= _numbered(_WORDS["tens"].get(code, ""), range(20, 100, 10))
-        found |= _numbered(_WORDS["hundreds"].get(code, ""), range(100, 1000, 100))
-    return found
-
-
-def _numbered(words: str, numbers: Iterable[int]) -> dict[str, int]:
-    return {word: number for words, number in zip(words.split(), numbers, strict=False) for word in words.split("/")}

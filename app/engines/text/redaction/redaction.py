@@ -42,7 +42,7 @@ def redacted(text: str, language: str | None, types: Collection[EntityType], rep
 def spans(text: str, language: str | None, types: Collection[EntityType]) -> list[Span]:
     """Return what to replace, in order; parts of the text that may be of several types have the most certain one."""
     runs = digit_runs(text, language)
-    found = [*numbers(text, runs), *dates(text, language), *addresses(text, runs)]
+    found = [*numbers(text, runs), *dates(text), *addresses(text, runs)]
     return _apart(one for one in found if one.type in types)
 
 
