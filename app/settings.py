@@ -9,6 +9,7 @@ from enum import StrEnum
 from importlib.metadata import version
 from typing import Annotated, Literal
 
+from natscribe.jetstream.streams import ERASED_TTL_S, RESULTS_TTL_S
 from natscribe.settings import SECRETS, split_address
 from natscribe.settings import Settings as Client
 from pydantic import BeforeValidator, DirectoryPath, Field, field_validator, model_validator
@@ -92,6 +93,11 @@ class Settings(Client, BaseSettings):
         le=100 * 365 * 24 * 3600,
         description="Seconds after the end of a task until its recording is deleted; 0: never. Recordings in folders "
         "and on web servers are never deleted.",
+    )
+    erased_ttl: float = Field(
+        ERASED_TTL_S,
+        ge=RESULTS_TTL_S,
+        description="Seconds for which the event that a task was erased is stored, for followers that were away.",
     )
     audio_max_seconds: float = Field(24 * 3600, gt=0, description="Longest audio that is transcribed, in seconds.")
     audio_max_decode_seconds: float = Field(600, gt=0, description="CPU seconds that decoding a recording may take.")

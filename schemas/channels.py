@@ -14,8 +14,10 @@ from typing import Any, Final, get_args
 from . import subjects
 from .dead_letters import DeadLetter
 from .enums import DescribedEnum
+from .erased import Erased
 from .event_headers import (
     CloudEventHeaders,
+    ErasedHeaders,
     ForgottenHeaders,
     PartialHeaders,
     SpeakersHeaders,
@@ -70,7 +72,7 @@ SERVICE: Final = (Role.SERVICE,)
 PUBLISHER: Final = (Role.PUBLISHER,)
 OPERATOR: Final = (Role.OPERATOR,)
 CLIENTS: Final = (Role.PUBLISHER, Role.FOLLOWER, Role.OPERATOR)
-LOGS: Final = frozenset({"progress", "segments", "speakers", "results", "dead_letters"})
+LOGS: Final = frozenset({"progress", "segments", "speakers", "results", "erased", "dead_letters"})
 
 
 Messages = type[Any] | UnionType  # models, or bytes
@@ -238,6 +240,9 @@ RESULTS = Event(
     "bucket for results under the task id: download it there. A reader of the stream needs the filter `results.*`: the "
     "stream also has the internal `no_results.*`.",
 )
+ERASED = Event(
+    subjects.erased(_ID), "erased", "followErased", "Erased tasks", Erased, headers=ErasedHeaders, stream="erased"
+)
 STATUS = Channel(
     subjects.STATUS, "statusRequests", "askStatus", "Task status", TaskRequest, TaskStatus, repeatable=True
 )
@@ -325,7 +330,7 @@ DISCOVERY = tuple(
 )
 CHANNELS = (
     *TASK_QUEUES.values(),
-    *(FRAMES, PROGRESS, SEGMENTS, SPEAKERS, PARTIALS, RESULTS),
+    *(FRAMES, PROGRESS, SEGMENTS, SPEAKERS, PARTIALS, RESULTS, ERASED),
     *(STATUS, RESULT, LIST, QUEUE, WORKERS, CANCEL, DELETE, REDACT),
     *(ENROLL, VOICES, RENAME, FORGET, FORGOTTEN),
     *(DEAD_LETTERS, REPLAY, DELETE_LETTERS),

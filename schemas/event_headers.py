@@ -88,6 +88,13 @@ class SpeakersHeaders(TaskEventHeaders):
     type: Literal["natscribe.speakers.v1"] = Field(alias="ce-type", description="Type of the event.")
 
 
+class ErasedHeaders(CloudEventHeaders):
+    """Headers of the event that the data of a task were erased."""
+
+    subject: TaskId = Field(alias="ce-subject", description="The task id.")
+    type: Literal["natscribe.erased.v1"] = Field(alias="ce-type", description="Type of the event.")
+
+
 class PartialHeaders(Headers):
     """Headers of a partial result."""
 

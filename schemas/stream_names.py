@@ -16,6 +16,7 @@ class StreamNames:
     segments: str
     speakers: str
     results: str
+    erased: str
     dead_letters: str
     live: str
     retention: str

@@ -89,6 +89,11 @@ def results(task_id: str) -> str:
     return f"results.{task_id}"
 
 
+def erased(task_id: str) -> str:
+    """Return the subject of the event that the data of a task were erased."""
+    return f"erased.{task_id}"
+
+
 def no_results(task_id: str) -> str:
     """Return the subject of the marker that is stored instead of a result if a task ends without one."""
     return f"no_results.{task_id}"

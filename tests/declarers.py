@@ -21,6 +21,7 @@ SUBJECTS = {
     "transcription_segments": "segments.*",
     "transcription_speakers": "speakers.*",
     "transcription_results": "results.*",
+    "transcription_erased": "erased.*",
     "transcription_dead_letters": "dead_letters.*",
     "transcription_live": "live.audio.*",
     "transcription_retention": "retention.>",
@@ -32,6 +33,7 @@ LOGS = [
     "transcription_segments",
     "transcription_speakers",
     "transcription_results",
+    "transcription_erased",
     "transcription_dead_letters",
 ]
 CONSUMERS: dict[str, dict[str, Any]] = {

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from natscribe.schemas.channels import CHANNELS, Channel
 from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.erased import Erased, ErasureReason
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial, SpeakersEvent
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
@@ -125,6 +126,8 @@ TABLES: Final[dict[str, Callable[[], Rows]]] = {
     "state": lambda: ([f"`{state}`", "yes" if state.ended else "no", state.meaning] for state in State),
     "partial field": _meanings(Partial),
     "speakers field": _meanings(SpeakersEvent),
+    "erased field": _meanings(Erased),
+    "reason": lambda: ([f"`{reason}`", reason.meaning] for reason in ErasureReason),
 }
 
 if __name__ == "__main__":

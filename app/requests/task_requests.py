@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from nats.js.errors import NotFoundError
+from natscribe.schemas.erased import ErasureReason
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import State
 from natscribe.schemas.request_errors import without_result
@@ -95,8 +96,8 @@ class TaskRequests:
                 await self.messages.remove(record)
             return ended
 
-    async def delete(self, task_id: str) -> None:
-        """Cancel a task, and delete all its data: events, result, Redis keys, dead letters, recording.
+    async def delete(self, task_id: str, reason: ErasureReason = ErasureReason.REQUEST) -> None:
+        """Cancel a task, delete all its data (events, result, Redis keys, dead letters, recording), and tell followers.
 
         Raises:
             RequestError: The task is unknown, or some of its data could not be deleted.
@@ -104,11 +105,11 @@ class TaskRequests:
         try:
             last = await self._cancel_unless_ended(task_id)
         except RequestError as unknown:
-            if unknown.detail.code is ErrorCode.NOT_FOUND and await self.erasure.erase_without_log(task_id):
+            if unknown.detail.code is ErrorCode.NOT_FOUND and await self.erasure.erase_without_log(task_id, reason):
                 return  # recordings and dead letters are stored for longer than logs
             raise
         try:
-            await self.erasure.erase(last)
+            await self.erasure.erase(last, reason)
         except TransientError as error:
             message = (
                 f"Task {task_id} is not deleted completely, Redis or the bucket is unavailable: try again in a moment."

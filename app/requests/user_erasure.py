@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from natscribe.jetstream.task_messages import parse_json_leniently
 from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.erased import ErasureReason
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.requests import Deleted, UserRequest
 
@@ -24,12 +25,12 @@ Steps = AsyncGenerator[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserErasure:
-    """Deletes all data of a user: voices, tasks in the queues, ended tasks, and dead letters."""
+    """Deletes all data of a user: voices, tasks in the queues, ended tasks, dead letters, the id in erased events."""
 
     registration: Registration
     erasure: Erasure
     forget_voices: Callable[[int | str], AsyncGenerator[None]]  # forgets all voices of a user, and yields after each
-    delete_task: Callable[[str], Awaitable[None]]  # deletes all data of the task with an id
+    delete_task: Callable[[str, ErasureReason], Awaitable[None]]  # deletes all data of the task with an id
 
     async def delete(self, request: UserRequest) -> Deleted:
         """Delete the voices and the tasks of a user, until all are deleted or REPLY_WITHIN_S is over.
@@ -84,12 +85,25 @@ class UserErasure:
     async def _delete_if_known(self, task_id: str) -> None:
         """Delete a task; do nothing if it is unknown, because another request has just deleted it."""
         try:
-            await self.delete_task(task_id)
+            await self.delete_task(task_id, ErasureReason.USER)
         except RequestError as error:
             if error.detail.code is not ErrorCode.NOT_FOUND:
                 raise
 
-    async def _ended(self, user_id: int | str, _: int) -> Steps:
+    async def _ended(self, user_id: int | str, after: int) -> Steps:
+        """Delete the ended tasks of a user, then remove the user's id from the events of tasks erased earlier.
+
+        Yield `(0, 1)` after each deleted task, and `(sequence, 0)` after each event, with its stream sequence. `after`:
+        the sequence of the last event that an earlier request has reached; 0: tasks may be left.
+        """
+        if not after:
+            async for step in self._ended_tasks(user_id):
+                yield step
+        async with aclosing(self.erasure.log.erased.without_user(user_id, after=after)) as sequences:
+            async for sequence in sequences:
+                yield sequence, 0
+
+    async def _ended_tasks(self, user_id: int | str) -> Steps:
         """Delete the ended tasks of a user, which are found by their reminders; yield `(0, 1)` after each.
 
         A reminder is a scheduled message that JetStream delivers when the data of an ended task must be erased; its
@@ -109,7 +123,7 @@ class UserErasure:
         if last is not None and last.metadata.owner.is_same_as(reminder.owner):
             await self._delete_if_known(reminder.task_id)
         else:  # the log has expired, and a later task may have its id
-            await self.erasure.erase_remains(reminder)
+            await self.erasure.erase_remains(reminder, ErasureReason.USER if last is None else None)
 
     async def _dead_letters_of(self, user_id: int | str, after: int) -> Steps:
         """Delete the dead letters of a user's tasks; if such a task still has a log, delete all data of the task.

@@ -83,6 +83,12 @@ export interface EnrollRequest {
   'consent': Consent;
   'another'?: boolean | null;
 }
+export interface Erased {
+  'task_id': string;
+  'user_id': number | string | null;
+  'reason': ErasureReason;
+  'time': string;
+}
 export interface ErrorDetail {
   'code': ErrorCode;
   'message': string;
@@ -507,6 +513,7 @@ export type DiscoverServicesRequests = ServicePing | ServiceInfo | ServiceStats 
 export type EnrollRequests = Voice | ErrorReply;
 export type EntityGroup = "pci" | "contact" | "all";
 export type EntityType = "phone" | "email" | "card" | "bank_account" | "national_id" | "address" | "date_of_birth" | "date" | "url" | "username_password" | "number";
+export type ErasureReason = "request" | "user" | "retention";
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "quota_exceeded" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type ForgetRequests = Forgotten | ErrorReply;
 export type Kind = "transcription" | "diarization";

@@ -34,7 +34,12 @@ def log_in(user: str, monkeypatch: pytest.MonkeyPatch, certificates: Path) -> No
 
 
 async def test_each_example_works_with_the_login_of_its_user(
-    encrypted: GuardedNats, worker: Worker, servers: Servers, monkeypatch: pytest.MonkeyPatch, certificates: Path
+    encrypted: GuardedNats,
+    worker: Worker,
+    servers: Servers,
+    monkeypatch: pytest.MonkeyPatch,
+    certificates: Path,
+    tmp_path: Path,
 ) -> None:
     url, python = encrypted.url, BIN / "python"
     # Given a program that may publish
@@ -48,7 +53,7 @@ async def test_each_example_works_with_the_login_of_its_user(
     # Given a program that may only read
     log_in("follower", monkeypatch, certificates)
     # Then it gets the results
-    async with started(url, python, "follower.py") as follower:
+    async with started(url, python, "follower.py", tmp_path) as follower:
         assert "segments" in await line_with(follower, "transcription")
     # And NATS has refused nothing
     assert encrypted.refused() == []

@@ -15,6 +15,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from natscribe.client import Client
 from natscribe.client.errors import ClientError
 from natscribe.schemas import subjects
+from natscribe.schemas.erased import Erased
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import Partial
 from natscribe.schemas.progress import ProgressEvent, State
@@ -242,13 +243,17 @@ async def test_all_that_the_service_promises(
     await streams_are_stripped(guarded, settings)
     # And the time of a task is over, and a user is deleted
     await let_time_pass(worker, publisher)
-    anna = await publisher.create_transcription_task(RECORDING, user_id="anna")
-    assert await end_of(publisher, anna) is State.COMPLETED
+    annas = [await publisher.create_transcription_task(RECORDING, user_id="anna") for _ in range(2)]
+    assert [await end_of(publisher, task) for task in annas] == [State.COMPLETED] * 2
+    await publisher.delete(annas[0])
     assert await publisher.delete_user("anna") == 1
     # And all is deleted
     for task in (*tasks, large, helped, spoken, named, cancelled):
         await publisher.delete(task)
-    # Then no request was refused
+    # Then everybody who may read results is told what was erased
+    erased = {event.task_id async for event in operator.erased()}
+    assert erased >= {*tasks, *annas, large, helped, spoken, named, cancelled}
+    # And no request was refused
     assert guarded.refused() == []
     # And the service was granted nothing that it did not use
     assert unused(guarded, "service") <= RARE
@@ -283,8 +288,8 @@ async def test_a_follower_reads_as_other_programs_do(
     assert await end_of(publisher, task) is State.COMPLETED
     js = follower.jetstream()
     # When its events are read with an ordered consumer, the results with a durable one, the object from its bucket
-    events = await js.subscribe(f"progress.{task}", stream="transcription_progress", ordered_consumer=True)
-    assert ProgressEvent.model_validate_json((await events.next_msg(timeout=10)).data).state is State.QUEUED
+    progress = await js.subscribe(f"progress.{task}", stream="transcription_progress", ordered_consumer=True)
+    assert ProgressEvent.model_validate_json((await progress.next_msg(timeout=10)).data).state is State.QUEUED
     batches = await js.subscribe(f"segments.{task}", stream="transcription_segments", ordered_consumer=True)
     assert SegmentsEvent.model_validate_json((await batches.next_msg(timeout=10)).data).segments
     results = await js.pull_subscribe("results.*", durable="follower", stream="transcription_results")
@@ -294,7 +299,15 @@ async def test_a_follower_reads_as_other_programs_do(
     assert parsed_result.object is not None
     whole = await (await js.object_store(parsed_result.object.bucket)).get(parsed_result.object.name)
     assert len(json.loads(whole.data or b"")["text"]) > 1_000_000
+    # And the task is erased, which it reads as results
+    await publisher.delete(task)
+    events = await js.pull_subscribe("erased.*", durable="follower", stream="transcription_erased")
+    (erased,) = await events.fetch(1, timeout=10)
+    await erased.ack_sync(timeout=10)
+    assert Erased.model_validate_json(erased.data).task_id == task
     # And requests are sent to the service
+    task = await create(publisher, Kind.TRANSCRIPTION, Priority.HIGH)
+    assert await end_of(publisher, task) is State.COMPLETED
     reply = await follower.request("tasks.status", json.dumps({"task_id": task}).encode(), timeout=10)
     assert json.loads(reply.data)["state"] == "completed"
     # Then nothing of that was refused
@@ -315,6 +328,7 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
         follower.request(f"$JS.API.CONSUMER.MSG.NEXT.transcription_progress.{consumer}", b"1", timeout=0.5),
         js.publish("progress.t1", b"{}", timeout=0.5),
         js.publish("append.progress.t1", b"{}", timeout=0.5),
+        js.publish("append.erased.t1", b"{}", timeout=0.5),
         js.publish("live.audio.t1", b"", timeout=0.5),
         js.publish("partials.t1", b"{}", timeout=0.5),
         js.publish("tasks.transcription.high", b"{}", timeout=0.5),
@@ -323,7 +337,7 @@ async def test_a_follower_changes_nothing(guarded: GuardedNats, follower: Nats, 
     outcomes = await asyncio.gather(*tried, return_exceptions=True)
     # Then each is refused
     assert all(isinstance(outcome, NatsTimeoutError | TimeoutError) for outcome in outcomes)
-    assert len(guarded.refused()) == len(outcomes) == 9
+    assert len(guarded.refused()) == len(outcomes) == 10
     # And by the request that names no consumer in its subject nothing is gained either
     await follower.request("$JS.API.CONSUMER.CREATE.transcription_progress", json.dumps(unnamed).encode(), timeout=5)
     assert await worker_consumer(worker, consumer) == before

@@ -27,7 +27,10 @@ async def _everything(js: JetStreamContext, redis: Redis) -> AsyncIterator[tuple
             except NotFoundError:
                 continue
             body = (message.data or b"").decode(errors="replace")
-            yield f"{name} {message.subject}", f"{message.subject} {message.headers} {body}"
+            content = f"{message.subject} {message.headers} {body}"
+            if name.endswith("_erased"):  # its events name erased tasks, and say nothing else about them
+                content = content.replace((message.subject or "").removeprefix("erased."), "")
+            yield f"{name} {message.subject}", content
     async for key in redis.scan_iter():
         yield f"redis {key}", f"{key} {await _value(redis, key)}"
 

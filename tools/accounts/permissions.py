@@ -34,7 +34,7 @@ _WIDER: Final = {channel.name: subjects.ALL_ACCEPTED for channel in ACCEPTED.val
 
 # What the service reads, beside messages by consumers: messages by sequence or subject, from any replica or the leader.
 _READ_DIRECT: Final = {
-    *(NAMES.tasks, NAMES.progress, NAMES.dead_letters, NAMES.live, NAMES.retention, NAMES.ready),
+    *(NAMES.tasks, NAMES.progress, NAMES.erased, NAMES.dead_letters, NAMES.live, NAMES.retention, NAMES.ready),
     *("OBJ_audio", "OBJ_results", "KV_voices", "KV_quotas"),
 }
 _NOT_READ: Final = {NAMES.live}  # from the leader

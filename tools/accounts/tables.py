@@ -13,7 +13,7 @@ from tools.accounts.permissions import CONSUMERS, NAMES, denied, of_client, of_s
 
 USERS: Final = ("service", "admin", *(role.value for role in CLIENTS), "monitoring")
 ROWS: Final = re.compile(r"(?:^\| `.*\n)+", re.MULTILINE)
-LOGS: Final = (NAMES.progress, NAMES.segments, NAMES.speakers, NAMES.results)
+LOGS: Final = (NAMES.progress, NAMES.segments, NAMES.speakers, NAMES.results, NAMES.erased)
 FOLLOWED: Final = "|".join((*LOGS, *(name for stream, name in CONSUMERS if stream in LOGS)))
 # The sections with the patterns of their subjects; a subject is in the first that matches.
 SECTIONS: Final = {

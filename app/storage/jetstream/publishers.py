@@ -22,6 +22,7 @@ class Publishers:
         self.segments = _declared(broker, contract.SEGMENTS)
         self.speakers = _declared(broker, contract.SPEAKERS)
         self.results = _declared(broker, contract.RESULTS)
+        self.erased = _declared(broker, contract.ERASED)
         self.partials = _declared(broker, contract.PARTIALS)
         self.forgotten = _declared(broker, contract.FORGOTTEN)
         self.dead_letters = _declared(broker, contract.DEAD_LETTERS)

@@ -44,6 +44,7 @@ def stream_configs(settings: Settings) -> Iterator[StreamConfig]:
             queue_length=settings.nats_max_msgs_per_subject,
             live_ttl_s=settings.live_ttl,
             live_max_bytes=settings.live_max_bytes,
+            erased_ttl_s=settings.erased_ttl,
         ),
         reminders,
         ready,

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from natscribe.schemas.erased import ErasureReason
 from natscribe.schemas.stream_names import StreamNames
 
 from app.runtime.supervision import OUTAGE_PAUSE_S, run_forever
@@ -125,7 +126,7 @@ class Schedule:
         if reminder.is_of_recording_only:
             await self.reminders.put(reminder.model_copy(update={"recording_until": None}))
         elif last is not None and reminder.everything:
-            await self.erasure.erase(last, with_recording=False)
+            await self.erasure.erase(last, ErasureReason.RETENTION, with_recording=False)
             self.meter.erasures.labels("task").inc()
             log.info("task_erased", task_id=reminder.task_id)
 

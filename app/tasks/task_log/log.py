@@ -16,6 +16,7 @@ from natscribe.schemas.transcription import SegmentsEvent
 from app.runtime.errors import FencedError
 from app.storage.jetstream.publishers import Publishers
 from app.storage.jetstream.stream_log import StreamLog
+from app.tasks.task_log.erased_events import ErasedEvents
 from app.tasks.task_log.record import (
     Metadata,
     NoResult,
@@ -37,6 +38,7 @@ class TaskLog:
         self._progress = StreamLog(nats, publishers.progress, names.progress, Record.read)
         self._segments = StreamLog(nats, publishers.segments, names.segments, SegmentsMessage.read)
         self._speakers = StreamLog(nats, publishers.speakers, names.speakers, SpeakersMessage.read)
+        self.erased = ErasedEvents(nats, publishers.erased, names.erased, self.source)
         self._outcomes = StreamLog(nats, publishers.results, names.results, StoredOutcome.read)
 
     @property
@@ -193,8 +195,8 @@ class TaskLog:
     async def purge_outcome(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
         """Delete the outcome of a task, i.e. its result or the note that it has none.
 
-        `of`: delete it only if it belongs to this task message, because another message may have the same task id;
-        None: in any case.
+        `of`: delete it only if it belongs to this task message, because another message may have the same task id; it
+        was stored late then, and its erasure gets an event of its own. None: delete it in any case.
         """
         all_of = subjects.outcomes(task_id)
         if of is None:
@@ -203,6 +205,7 @@ class TaskLog:
         stored = await self._outcomes.last(all_of)
         if stored is not None and stored.metadata.owner.is_same_as(of):
             await self._outcomes.purge(all_of, up_to=stored.stream_sequence)
+            await self.erased.append_late(task_id, of)
 
     async def purge_segments(self, task_id: str, *, up_to: int | None = None) -> None:
         """Delete the segments of a task, up to and including the stream sequence `up_to`; None: all segments."""

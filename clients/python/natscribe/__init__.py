@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from natscribe.client import *
     from natscribe.schemas.dead_letters import *
     from natscribe.schemas.diarization import *
+    from natscribe.schemas.erased import *
     from natscribe.schemas.errors import *
     from natscribe.schemas.live import *
     from natscribe.schemas.progress import *
@@ -35,6 +36,8 @@ __all__ = [
     "DeadLetter",
     "DiarizationResult",
     "DiarizationTask",
+    "Erased",
+    "ErasureReason",
     "ErrorCode",
     "ErrorDetail",
     "InboxRefusedError",

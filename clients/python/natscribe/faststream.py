@@ -28,6 +28,7 @@ from typing import NamedTuple
 from faststream.nats import JStream, NatsBroker, NatsCredentials, NatsSecurity, NatsUserPassword
 
 from natscribe.schemas.dead_letters import DeadLetter as DeadLetter
+from natscribe.schemas.erased import Erased as Erased
 from natscribe.schemas.kinds import Result as Result
 from natscribe.schemas.live import SpeakersEvent as SpeakersEvent
 from natscribe.schemas.progress import ProgressEvent as ProgressEvent
@@ -46,6 +47,7 @@ class Streams(NamedTuple):
     segments: JStream  # `segments.*`: SegmentsEvent
     speakers: JStream  # `speakers.*`: SpeakersEvent
     results: JStream  # `results.*`: Result
+    erased: JStream  # `erased.*`: Erased
     dead_letters: JStream  # `dead_letters.*`: DeadLetter
 
 
@@ -54,11 +56,11 @@ def streams(names: StreamNames) -> Streams:
 
     For example, `streams(Settings.read().stream_names)` returns those of the deployment in the environment.
     """
-    stream_names = (names.progress, names.segments, names.speakers, names.results, names.dead_letters)
+    stream_names = (names.progress, names.segments, names.speakers, names.results, names.erased, names.dead_letters)
     return Streams(*(JStream(name, declare=False) for name in stream_names))
 
 
-PROGRESS, SEGMENTS, SPEAKERS, RESULTS, DEAD_LETTERS = streams(Settings().stream_names)
+PROGRESS, SEGMENTS, SPEAKERS, RESULTS, ERASED, DEAD_LETTERS = streams(Settings().stream_names)
 
 
 def broker(settings: Settings | None = None) -> NatsBroker:

@@ -12,6 +12,7 @@ from natscribe.client import Client, ClientError, OptionError, RequestFailedErro
 from natscribe.mock import Mock
 from natscribe.mock.script import OF_TASKS
 from natscribe.schemas import subjects
+from natscribe.schemas.erased import ErasureReason
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
@@ -190,6 +191,10 @@ async def test_a_running_task_is_cancelled_and_the_next_one_waits(client: Client
     assert await client.delete_user(2) == 1
     with pytest.raises(RequestFailedError, match="No task slow-2 is known"):
         await client.get_task_progress("slow-2")
+    # But an event that it was erased, as after the deletion of a task
+    await client.delete("slow-1")
+    erased = [(event.task_id, event.user_id, event.reason) async for event in client.erased()]
+    assert erased == [("slow-2", None, ErasureReason.USER), ("slow-1", 1, ErasureReason.REQUEST)]
 
 
 async def test_a_dead_letter_is_replayed(client: Client) -> None:

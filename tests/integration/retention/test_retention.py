@@ -1,6 +1,7 @@
 """Retention: the data of a task is erased when its time is over, and not before."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -127,11 +128,14 @@ async def test_no_data_of_a_task_is_left_after_its_retention(
             # When the minute is over
             await let_time_pass(js, "t-gone")
 
-            # Then there is nothing of it in any stream, bucket or key
+            # Then there is nothing of it in any stream, bucket or key, but the event that it was erased
             async def nowhere() -> bool:
-                return not await places_with(js, redis, *of_hers)
+                return await places_with(js, redis, *of_hers) == ["transcription_erased erased.t-gone"]
 
             await eventually(nowhere)
+            event = json.loads((await js.get_last_msg("transcription_erased", "erased.t-gone")).data or b"")
+            assert event.pop("time")
+            assert event == {"task_id": "t-gone", "user_id": "anna", "reason": "retention"}
             for bucket in ("OBJ_audio", "OBJ_results"):
                 assert (await js.stream_info(bucket)).state.messages == 0
     # And the log names the task, and neither its user, nor its recording, nor its text

@@ -49,9 +49,9 @@ METADATA = Metadata(None, 3, "tasks.transcription.high", datetime.now(UTC))
 async def test_missing_streams_and_consumers_are_created_once() -> None:
     # Given an empty server
     nats = InMemoryNats()
-    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 21
+    assert len((await inspect_streams(nats.jetstream(), SETTINGS)).missing) == 22
     # When everything is provisioned twice
-    for number in (21, 0):
+    for number in (22, 0):
         nats.requests.clear()
         assert await provision(nats.jetstream(), SETTINGS) == {}
         # Then the first provisioning creates everything, and the second nothing

@@ -11,7 +11,7 @@ from natscribe.client.exchange import request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
 from natscribe.client.live import Live
-from natscribe.client.operations import dead_letters, voices, workers
+from natscribe.client.operations import dead_letters, erased, voices, workers
 from natscribe.client.quotas import delete_quota, quotas, set_quota
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
 from natscribe.client.results import DEFAULT_LIMITS, result_in
@@ -20,6 +20,7 @@ from natscribe.client.submission import DiarizationKeywords, Submission, Transcr
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import DiarizationTask
+from natscribe.schemas.erased import Erased
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.live import LiveAudio, LiveKeywords, LiveTask
@@ -325,6 +326,10 @@ class Client(Session):
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """Yield all dead letters, i.e. task messages that failed permanently, the oldest first."""
         return dead_letters(self._connection, self._settings)
+
+    def erased(self) -> AsyncIterator[Erased]:
+        """Yield the stored events that data of tasks were erased, the oldest first: whoever has copies erases them."""
+        return erased(self._connection, self._settings)
 
     def quotas(self) -> AsyncIterator[UserQuota]:
         """Yield the quotas of single users, i.e. of those to whom not only the settings of the service apply.

@@ -1,4 +1,4 @@
-"""Reads what belongs to no single task: the dead letters, the workers and the voices of a user."""
+"""Reads what belongs to no single task: erased tasks, dead letters, the workers and the voices of a user."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -11,8 +11,10 @@ from natscribe.client.exchange import INCOMPATIBLE, NO_REPLY, no_worker_error, r
 from natscribe.client.permissions import Connection
 from natscribe.client.submission import build_message
 from natscribe.jetstream.dead_letters import dead_letter_pages
+from natscribe.jetstream.stream_pages import pages
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
+from natscribe.schemas.erased import Erased
 from natscribe.schemas.stream_names import StreamNames
 from natscribe.schemas.voices import Voice, VoicePage, VoicesRequest
 from natscribe.schemas.workers import WorkerInfo, WorkersRequest
@@ -50,6 +52,21 @@ async def dead_letters(connection: Nats, settings: Settings) -> AsyncIterator[De
                 yield letter
     except nats.errors.Error as error:
         raise no_worker_error(NO_DEAD_LETTERS) from error
+
+
+async def erased(connection: Nats, settings: Settings) -> AsyncIterator[Erased]:
+    """Yield all stored events that data of tasks were erased, the oldest first.
+
+    Raises:
+        NoWorkerError: The stream cannot be read; usually no worker has created it yet.
+    """
+    try:
+        async for page in pages(connection, settings.stream_names.erased, subjects.erased("*")):
+            for stored in page:
+                yield Erased.model_validate_json(stored.data or b"")
+    except nats.errors.Error as error:
+        message = "NATS has no events of erased tasks to show, because"
+        raise no_worker_error(message) from error
 
 
 async def voices(connection: Nats, user_id: int | str) -> AsyncIterator[Voice]:

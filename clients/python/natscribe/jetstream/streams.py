@@ -31,6 +31,7 @@ TASK_TTL_S = 7 * DAY_S  # how long a task may wait, from its `not_before` on, be
 STORED_TASK_TTL_S = MAX_AHEAD.total_seconds() + TASK_TTL_S  # the longest time that the queue has to store a task
 RESULTS_TTL_S = float(MAX_KEEP_S)
 DEAD_LETTERS_TTL_S = 30 * DAY_S
+ERASED_TTL_S = 30 * DAY_S
 UNUSED_UPLOADS_TTL_S = 90 * DAY_S  # added to AUDIO_TTL: how long the bucket retains a recording that no task has used
 RESULTS_BUCKET = "results"
 DUPLICATE_WINDOW_S = 120.0  # the default of nats-server, repeated here because the AsyncAPI document names the value
@@ -60,11 +61,13 @@ def public_streams(
     queue_length: int = QUEUE_LENGTH,
     live_ttl_s: float = LIVE_TTL_S,
     live_max_bytes: int = LIVE_MAX_BYTES,
+    erased_ttl_s: float = ERASED_TTL_S,
 ) -> Iterator[StreamConfig]:
     """Yield the configurations of the streams that clients use.
 
     `queue_length`: the largest number of tasks in each task queue. `live_ttl_s`: for how many seconds an audio frame is
     stored. `live_max_bytes`: the largest size of all audio frames together, in bytes; 0: no limit.
+    `erased_ttl_s`: for how many seconds the event that a task was erased is stored.
     """
     yield stream_config(
         names.tasks,
@@ -85,6 +88,10 @@ def public_streams(
     # This stores results as `results.*`, and outcomes without a result as `no_results.*`.
     results.subject_transform = SubjectTransform(src=subjects.append_to("*.*"), dest="{{wildcard(1)}}.{{wildcard(2)}}")
     yield results
+    erased = _log(names.erased, subjects.erased("*"), erased_ttl_s)
+    erased.duplicate_window = DAY_S  # an erasure that is repeated after an outage stores no second event
+    erased.deny_delete, erased.deny_purge = False, True  # the events that name a deleted user are replaced
+    yield erased
     letters = _log(names.dead_letters, subjects.dead_letters("*"), DEAD_LETTERS_TTL_S)
     letters.subjects = [subjects.append_to(subjects.dead_letters(kind)) for kind in Kind]
     letters.duplicate_window = TASK_TTL_S + DAY_S  # a message that is delivered again stores no second dead letter

@@ -21,6 +21,7 @@ from natscribe.mock.task import MOCK_WORKER, PlayedTask
 from natscribe.schemas import subjects
 from natscribe.schemas.dead_letters import DeadLetter
 from natscribe.schemas.diarization import Turn
+from natscribe.schemas.erased import Erased, ErasureReason
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.headers import REPLAY_OF
 from natscribe.schemas.kinds import Result
@@ -146,8 +147,11 @@ class Log:
         await self._js.purge_stream(self._names.speakers, subject=subjects.speakers(task.task_id))
         await self._js.purge_stream(self._names.segments, subject=subjects.segments(task.task_id))
 
-    async def delete(self, task: PlayedTask) -> None:
-        """Delete all data of a task from the streams and buckets, including its recording and its dead letters."""
+    async def delete(self, task: PlayedTask, reason: ErasureReason) -> None:
+        """Delete all data of a task from the streams and buckets, including its recording and its dead letters.
+
+        `reason`: what the event `erased.<task_id>` says.
+        """
         await self.delete_dead_letters(DeadLetterChoice(task_id=task.task_id))
         with suppress(NotFoundError):
             await (await self._js.object_store(RESULTS_BUCKET)).delete(task.task_id)
@@ -157,6 +161,11 @@ class Log:
         await self._js.purge_stream(self._names.results, subject=subjects.results(task.task_id))
         await self.delete_segments(task)
         await self._js.purge_stream(self._names.live, subject=subjects.live_audio(task.task_id))
+        user = task.sent.user_id if task.sent is not None and reason is not ErasureReason.USER else None
+        event = Erased(task_id=task.task_id, user_id=user, reason=reason, time=datetime.now(timezone.utc))
+        headers = cloud_events.headers("erased", f"natscribe/{MOCK_WORKER}", uuid4().hex, task_id=task.task_id)
+        subject, body = subjects.append_to(subjects.erased(task.task_id)), event.model_dump_json().encode()
+        await self._js.publish(subject, body, stream=self._names.erased, headers=headers)
         await self._js.purge_stream(self._names.progress, subject=subjects.progress(task.task_id))
 
     async def store_dead_letter(

@@ -23,6 +23,7 @@ from natscribe.mock.task import MOCK_WORKER, EndedError, PlayedTask
 from natscribe.mock.voices import Voices
 from natscribe.mock.worker_loop import Player
 from natscribe.schemas import channels
+from natscribe.schemas.erased import ErasureReason
 from natscribe.schemas.errors import ErrorCode, ErrorDetail, ErrorReply
 from natscribe.schemas.examples import WORKER_INFO
 from natscribe.schemas.problems import NO_JSON_OBJECT, invalid_request, problems_of
@@ -173,11 +174,11 @@ class RequestHandlers:
 
     async def _delete(self, request: TaskRequest | UserRequest) -> Deleted:
         if isinstance(request, TaskRequest):
-            await self._delete_task(await self._known(request.task_id))
+            await self._delete_task(await self._known(request.task_id), ErasureReason.REQUEST)
             return Deleted()
         of_user = [task for task in self._tasks.values() if task.sent and task.sent.user_id == request.user_id]
         for task in of_user:
-            await self._delete_task(task)
+            await self._delete_task(task, ErasureReason.USER)
         for voice in self._voices.of_user(request.user_id):
             await self._voices.forget(ForgetRequest(user_id=request.user_id, voice=voice.voice))
         return Deleted(tasks=len(of_user))
@@ -259,10 +260,10 @@ class RequestHandlers:
             async with task.appending():
                 await self._log.append(task, State.CANCELLED)
 
-    async def _delete_task(self, task: PlayedTask) -> None:
+    async def _delete_task(self, task: PlayedTask, reason: ErasureReason) -> None:
         await self._end(task)
         self._tasks.pop(task.task_id, None)
-        await self._log.delete(task)
+        await self._log.delete(task, reason)
 
 
 async def _queued_again(task: PlayedTask) -> None:
