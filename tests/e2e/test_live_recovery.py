@@ -110,3 +110,35 @@ async def test_each_sentence_is_transcribed_once_despite_faults(
     assert progress[-1].attempt == attempts
     assert len({event.worker for event in progress if event.worker}) == workers
     assert again - blown_at <= TEXT_WITHIN_S * busy
+
+
+async def test_a_killed_worker_costs_no_mark(tmp_path: Path, expected: TranscriptionResult) -> None:
+    async with (
+        servers(tmp_path) as settings,
+        running(settings, tmp_path / "a.log") as a,
+        running(settings, tmp_path / "b.log") as b,
+        Client(settings) as client,
+    ):
+        # Given somebody in the middle of a sentence
+        seen = Seen()
+        async with client.live() as live:
+            following = asyncio.create_task(seen.follow(live))
+            speaking = asyncio.create_task(play(live, SPEECH))
+            await seen.until(is_text)
+            # When the client requests the text twice, and the worker is killed before it is there
+            requests = [asyncio.create_task(live.finalize(mark)) for mark in ("one", "two")]
+            for process in itself(await owner_of(client, live.task_id, (a, b))):
+                process.kill()
+            # Then it gets the text from the other worker
+            async with asyncio.timeout(ENDS_WITHIN_S):
+                await asyncio.gather(*requests)
+            await speaking
+            await following
+        result = await result_of(client, live.task_id)
+        events = await history(client, live.task_id)
+    # And each mark is there once, and no sentence is lost
+    assert [mark for batch in batches_of(events) for mark in batch.finalized] == ["one", "two"]
+    assert progress_of(events)[-1].attempt == 2
+    assert longest_difference(expected.text, result.text) <= 2
+    assert word_error_rate(expected.text, result.text) <= 1 - MIN_SAME_WORDS
+    assert (result.duration, result.untranscribed) == (expected.duration, expected.untranscribed)
