@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, fleet, latency, live, memory, sharing, speakers, speech
+from benchmarks import cluster, fleet, latency, live, memory, sharing, speakers, speech, word_times
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -17,6 +17,7 @@ from benchmarks.stack import MeasurementError
 
 PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "speech": speech.measure,
+    "words": word_times.measure,
     "speakers": speakers.measure,
     "sharing": sharing.measure,
     "live": live.measure,

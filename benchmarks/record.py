@@ -17,6 +17,7 @@ KEPT = ROOT / "benchmarks/figures.json"
 BEGIN, END = "<!-- written by `make bench` -->", "<!-- until here -->"
 PARTS = {
     "speech": "Speech",
+    "words": "Times of words",
     "speakers": "Who says what",
     "sharing": "One recording on two workers",
     "live": "Live audio",

@@ -11,6 +11,8 @@ class Sizes:
     speech_minutes: int = 5
     kinds: tuple[str, ...] | None = None  # of recordings; None: all
     conversations: int | None = None  # the smallest files; None: all
+    word_recordings: int | None = None  # whose words have times; None: all
+    word_seconds: float = 60.0  # of each of them
     rounds: int = 2
     no_op_tasks: int = 2000
     starts: int = 200
@@ -36,6 +38,8 @@ def smoke(log: Callable[[str], None]) -> Sizes:
         speech_minutes=1,
         kinds=("languages", "two-channels"),
         conversations=1,
+        word_recordings=1,
+        word_seconds=20.0,
         rounds=1,
         no_op_tasks=50,
         starts=5,

@@ -5,14 +5,17 @@ A gap is speech for which the model recognized no words: it is transcribed again
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from statistics import fmean
 from time import monotonic
 
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
 
 from app.engines.audio.samples import unpack
+from app.engines.audio.stretches import stretches
 from app.engines.audio.timeline import Timeline, Times
 from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
+from app.engines.audio.word_times import moved_to_speech
 from app.engines.messages import Transcribe, WindowsTranscribed
 from app.engines.speech_model import ModelOutput, SpeechModel, Text
 from app.engines.text.coverage import find_gaps, word_times
@@ -66,7 +69,7 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
     All times are in the recording. `texts`: the texts of the window, including those of its gaps. `output`: the model's
     output before the gaps were transcribed again.
     """
-    timeline = Timeline(window.regions)
+    timeline, texts = Timeline(window.regions), _with_exact_times(texts, audio)
     return WindowText(
         segments=[segment for text in texts for segment in _segments(text, timeline)],
         untranscribed=[
@@ -77,6 +80,17 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
         end=window.end,
         channel=window.channel,
     )
+
+
+def _with_exact_times(texts: Sequence[Text], audio: WindowAudio) -> list[Text]:
+    """Move the times of all words of a window to where speech begins and ends; texts may come in any order."""
+    words = sorted((word for text in texts for word in text.words), key=attrgetter("start", "end"))
+    times = moved_to_speech([(word.start, word.end) for word in words], *stretches(audio))
+    moved = {
+        id(word): word.model_copy(update={"start": start, "end": end})
+        for word, (start, end) in zip(words, times, strict=True)
+    }
+    return [replace(text, words=[moved[id(word)] for word in text.words]) for text in texts]
 
 
 def _fill_gaps(model: SpeechModel, audio: WindowAudio, texts: Sequence[Text], options: TranscribeOptions) -> list[Text]:
