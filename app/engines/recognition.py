@@ -5,7 +5,7 @@ A gap is speech for which the model recognized no words: it is transcribed again
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from operator import attrgetter
+from operator import itemgetter
 from statistics import fmean
 from time import monotonic
 
@@ -69,7 +69,8 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
     All times are in the recording. `texts`: the texts of the window, including those of its gaps. `output`: the model's
     output before the gaps were transcribed again.
     """
-    timeline, texts = Timeline(window.regions), _with_exact_times(texts, audio)
+    timeline = Timeline(window.regions)
+    texts = _with_exact_times(texts, audio, timeline)
     return WindowText(
         segments=[segment for text in texts for segment in _segments(text, timeline)],
         untranscribed=[
@@ -82,13 +83,13 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
     )
 
 
-def _with_exact_times(texts: Sequence[Text], audio: WindowAudio) -> list[Text]:
+def _with_exact_times(texts: Sequence[Text], audio: WindowAudio, timeline: Timeline) -> list[Text]:
     """Move the times of all words of a window to where speech begins and ends; texts may come in any order."""
-    words = sorted((word for text in texts for word in text.words), key=attrgetter("start", "end"))
-    times = moved_to_speech([(word.start, word.end) for word in words], *stretches(audio))
+    placed = sorted(((timeline.in_window(word), word) for text in texts for word in text.words), key=itemgetter(0))
+    times = moved_to_speech([times for times, _ in placed], *stretches(audio))
     moved = {
         id(word): word.model_copy(update={"start": start, "end": end})
-        for word, (start, end) in zip(words, times, strict=True)
+        for (_, word), (start, end) in zip(placed, times, strict=True)
     }
     return [replace(text, words=[moved[id(word)] for word in text.words]) for text in texts]
 

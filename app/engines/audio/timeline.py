@@ -32,9 +32,12 @@ class Timeline:
         They are limited to the region in which the word ends, because models often include the silence before a word in
         its times, and seldom the silence after it.
         """
-        region = self._region_at(max(word.end - WORD_TOLERANCE_S, word.start))
-        start, end = self._within(region, word.start, word.end)
+        start, end = self._within(self._region_of(word), word.start, word.end)
         return word.model_copy(update={"start": round(start, 3), "end": round(end, 3)})
+
+    def in_window(self, word: Word) -> Times:
+        """Return the start and end of `word` in the window; it starts no earlier than the region in which it ends."""
+        return min(max(word.start, self._starts[self._region_of(word)]), word.end), word.end
 
     def in_recording(self, start: float, end: float) -> list[Times]:
         """Map the interval from `start` to `end` in the window to intervals in the recording, one for each region.
@@ -44,6 +47,9 @@ class Timeline:
         regions = range(self._region_at(start), self._region_at(end) + 1)
         times = [self._within(region, start, end) for region in regions]
         return [(first, last) for first, last in times if last > first]
+
+    def _region_of(self, word: Word) -> int:
+        return self._region_at(max(word.end - WORD_TOLERANCE_S, word.start))
 
     def _region_at(self, second: float) -> int:
         return min(max(bisect_right(self._starts, second) - 1, 0), len(self._regions) - 1)

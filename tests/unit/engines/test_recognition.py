@@ -23,6 +23,7 @@ from app.engines.speech_model import ModelOutput, Text
 from app.engines.text.filters import filtered
 from app.engines.windows import Window, WindowText
 from app.runtime.errors import PermanentError
+from tests.audio import tone
 
 MODEL = Model(name="scripted", revision="1")
 UNKNOWN = PermanentError(ErrorCode.INVALID_MESSAGE, "The model does not know the language 'xx': name another one.")
@@ -341,3 +342,29 @@ def test_words_of_the_context_are_left_out() -> None:
     # Then its text is that of the utterance alone
     assert [word.start for segment in text.segments for word in segment.words or ()] == [20.0, 23.0]
     assert all(interval.start >= 20 for interval in text.untranscribed)
+
+
+def test_words_are_moved_to_speech_whatever_the_order_of_their_texts() -> None:
+    # Given a window of two regions with two sounds each, the text of whose first region was found last,
+    samples = np.zeros(4 * SAMPLE_RATE, np.float32)
+    spoken = [(0.4, 0.8), (1.1, 1.6), (2.4, 2.8), (3.1, 3.6)]
+    for start, end in spoken:
+        samples[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = tone(end - start)
+    # and a word that the model starts in the region before its own
+    later = Text([timed(1.3, 2.7), timed(2.7, 3.5)], "en", -0.2)
+    earlier = Text([timed(0.2, 0.7), timed(0.9, 1.4)], "en", -0.2)
+    regions: list[Times] = [(10.0, 12.0), (20.0, 22.0)]
+
+    # When the window is transcribed
+    job = Transcribe(
+        windows=[Window(regions=regions, samples=pack(samples))], options=TranscribeOptions(), previous=[None]
+    )
+    (text,) = transcribe(ScriptedModel([[later, earlier]]), job).texts
+
+    # Then each word is where its sound is
+    words = sorted((word.start, word.end) for segment in text.segments for word in segment.words or ())
+    assert words == [(10.4, 10.8), (11.1, 11.6), (20.4, 20.8), (21.1, 21.6)]
+
+
+def timed(start: float, end: float) -> Word:
+    return Word(start=start, end=end, word=" word", probability=0.9)

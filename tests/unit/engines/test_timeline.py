@@ -30,3 +30,11 @@ def test_a_time_has_a_part_in_each_piece_that_it_reaches_into() -> None:
 
 def test_speech_is_where_the_pieces_are_in_the_window() -> None:
     assert Timeline(PIECES).speech == [(0.0, 2.0), (2.0, 5.0), (5.0, 6.0)]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [((0.5, 1.0), (0.5, 1.0)), ((1.5, 2.1), (1.5, 2.1)), ((0.4, 2.5), (2.0, 2.5)), ((5.9, 7.0), (5.9, 7.0))],
+)
+def test_in_its_window_a_word_starts_in_the_piece_in_which_it_ends(word: Times, expected: Times) -> None:
+    assert Timeline(PIECES).in_window(Word(start=word[0], end=word[1], word=" word", probability=1.0)) == expected
