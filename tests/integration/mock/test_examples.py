@@ -124,6 +124,24 @@ async def test_a_faststream_application_reads_all_streams(settings: Settings, pu
     assert [(await publisher.js.stream_info(f"transcription_{of}")).config for of in streams] == before
 
 
+async def test_an_insight_is_published_for_each_transcript(
+    settings: Settings, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OWN_NATS_URL", settings.nats_url)
+    # Given a service that summarizes, and results of before its start
+    for task_id, kind in (("turns-1", Kind.DIARIZATION), ("short-1", Kind.TRANSCRIPTION)):
+        await publisher.publish(task_id, kind=kind)
+        await publisher.until(task_id, State.COMPLETED)
+    async with service(settings.nats_url, "insights"):
+        # When it has read them, then it has published what it found in the transcript, once
+        await eventually(partial(holds, publisher, "insights", 1), within=WITHIN)
+    found = await publisher.js.get_last_msg("insights", "insights.short-1")
+    result = json.loads((await publisher.js.get_last_msg("transcription_results", "results.short-1")).data or b"")
+    summary = json.loads(found.data or b"")["summary"]
+    assert summary
+    assert {*summary} <= {segment["text"] for segment in result["segments"]}
+
+
 @asynccontextmanager
 async def service(nats_url: str, example: str, expected: bytes = b"") -> AsyncIterator[None]:
     """The example as a running service; it prints a traceback at most for the error that is expected."""

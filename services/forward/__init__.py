@@ -1,0 +1,1 @@
+"""Sends events of the service to URLs: results, the ends of tasks, and erasures."""
