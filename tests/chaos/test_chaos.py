@@ -28,7 +28,7 @@ from tests.chaos.verdict import Verdict, logs_of, unreadable_results
 from tests.chaos.worker_group import WorkerGroup
 from tests.nats_cluster import NatsCluster, nats_cluster_in
 from tests.servers import nats_server_in, valkey_in
-from tests.waiting import eventually
+from tests.waiting import MOST_PATIENT, eventually, patiently
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "20"))
 SEED = int(os.environ.get("CHAOS_SEED", str(random.randrange(2**32))))  # noqa: S311 -- printed, to be repeated
@@ -39,7 +39,7 @@ PUBLISHERS = ("ann", "bob", "eve") if CLUSTER else ("task",)  # one that waits f
 LAST_WITHIN = 300.0  # seconds after the last fault
 
 pytestmark = [
-    pytest.mark.timeout(SECONDS + LAST_WITHIN + 180),
+    pytest.mark.timeout(SECONDS + MOST_PATIENT * LAST_WITHIN + 180),
     pytest.mark.xdist_group("recovery"),
     # nats-py never closes the socket of a failed reconnect
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -132,7 +132,7 @@ async def test_nothing_is_lost_and_nothing_is_done_twice(
         speeches = speaking.result()
         published |= {task_id: speech.seconds for task_id, speech in speeches.items()}
         faults = [fault for task in injecting for fault in task.result()]
-        logs = await logs_of(client, published, within=LAST_WITHIN)
+        logs = await logs_of(client, published, within=patiently(LAST_WITHIN))
         await eventually(workers.is_complete)
         unreadable = await unreadable_results(client, published)
         misheard = await transcription_errors(client, speeches)
