@@ -27,26 +27,28 @@ pytestmark = pytest.mark.usefixtures("meeting")
 async def test_the_follower_reads_results_that_it_missed_and_erases_those_of_erased_tasks(
     settings: Settings, publisher: Publisher, tmp_path: Path
 ) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
     # Given results that came before the follower
     for task_id in TASKS:
         await publisher.publish(task_id)
         await publisher.until(task_id, State.COMPLETED)
         assert await is_an_object(publisher, task_id) == task_id.startswith("large")
     # When it starts
-    async with started(settings.nats_url, BIN / "python", "follower.py", tmp_path) as follower:
+    async with started(settings.nats_url, BIN / "python", "follower.py", kept) as follower:
         # Then it receives them, complete, and keeps them
         for task_id in TASKS:
             assert f"{SEGMENTS} segments" in await line_with(follower, f"{task_id} transcription")
-    assert {file.stem for file in tmp_path.iterdir()} == set(TASKS)
+    assert {file.stem for file in kept.iterdir()} == set(TASKS)
     # When one of them is erased while it is down, and its id is used again
     for task_id in ("large-1", "short-1"):
         await publisher.request("tasks.delete", task_id=task_id)
     await publisher.publish("large-1")
     await publisher.until("large-1", State.COMPLETED)
-    async with started(settings.nats_url, BIN / "python", "follower.py", tmp_path) as follower:
+    async with started(settings.nats_url, BIN / "python", "follower.py", kept) as follower:
         # Then it erases that one alone
         assert "request" in await line_with(follower, "short-1 erased")
-    assert [file.stem for file in tmp_path.iterdir()] == ["large-1"]
+    assert [file.stem for file in kept.iterdir()] == ["large-1"]
 
 
 @pytest.mark.parametrize("example", ["faststream_client", "faststream_typed"])
