@@ -43,6 +43,7 @@ async def test_the_follower_reads_results_that_it_missed_and_erases_those_of_era
     # When one of them is erased while it is down, and its id is used again
     for task_id in ("large-1", "short-1"):
         await publisher.request("tasks.delete", task_id=task_id)
+    await (await publisher.js.object_store("audio")).put("meeting.flac", b"the deletion has erased the recording")
     await publisher.publish("large-1")
     await publisher.until("large-1", State.COMPLETED)
     async with started(settings.nats_url, BIN / "python", "follower.py", kept) as follower:
