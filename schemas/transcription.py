@@ -58,6 +58,20 @@ class Channels(DescribedEnum):
     )
 
 
+class Numbers(DescribedEnum):
+    """How numbers are written."""
+
+    AS_IS = "as_is", "As the model writes them: in words, in digits, or with a mark between the digits."
+    DIGITS = (
+        "digits",
+        (
+            "In digits, in English and Russian: 450, 21st, 3:30. Digits that are said one by one become one number, in "
+            "all languages. What may be no number remains words: `one` and ordinals below ten without a unit or a "
+            "month, and numbers side by side, as in `ten fifteen minutes`."
+        ),
+    )
+
+
 MAX_CHANNELS = 8  # a recording with more channels cannot be transcribed with `separate`
 TERM_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
 _Term = Annotated[str, Field(min_length=1, max_length=60, pattern=TERM_PATTERN)]
@@ -103,6 +117,9 @@ class TranscribeOptions(Input):
     channels: Channels = Field(
         Channels.AUTO, strict=False, description="Whether the channels are mixed or transcribed separately."
     )
+    numbers: Numbers = Field(
+        Numbers.AS_IS, strict=False, description="Whether numbers are written in digits, or as the model writes them."
+    )
 
     @property
     def options(self) -> "TranscribeOptions":
@@ -127,6 +144,7 @@ class TranscribeKeywords(TypedDict, total=False):
     prompt: str | None
     translate: bool
     channels: Channels
+    numbers: Numbers
 
 
 class TranscriptionTask(RecordingTaskFields, TranscribeOptions, TaskIdentity):  # the last base has the first fields

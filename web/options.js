@@ -40,7 +40,7 @@ export class Options {
       this.form.reportValidity();
       return undefined;
     }
-    const { language, diarize, identify, translate, vocabulary, channels, min, max, prompt, model, keep, priority, start } = this.form.elements;
+    const { language, diarize, identify, translate, vocabulary, channels, numbers, min, max, prompt, model, keep, priority, start } = this.form.elements;
     const given = {
       language: language.value || null,
       diarize: diarize.checked,
@@ -48,6 +48,7 @@ export class Options {
       translate: translate.checked,
       vocabulary: vocabulary.value.split(/[\n,;]/).map((word) => word.trim()).filter(Boolean),
       channels: channels.value,
+      numbers: numbers.value,
       min_speakers: number(min.value),
       max_speakers: number(max.value),
       prompt: prompt.value.trim() || null,
@@ -55,7 +56,7 @@ export class Options {
       keep_seconds: number(keep.value),
       not_before: start.value ? new Date(start.value).toISOString() : null,
     };
-    const unset = [null, false, "auto"];
+    const unset = [null, false, "auto", "as_is"];
     const fields = Object.entries(given).filter(([, value]) => !unset.includes(value) && value?.length !== 0);
     return { ...Object.fromEntries(fields), word_timestamps: true, priority: priority.value };
   }

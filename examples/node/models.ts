@@ -157,6 +157,7 @@ export interface LiveTask {
   'prompt'?: string | null;
   'translate'?: boolean | null;
   'channels'?: Channels | null;
+  'numbers'?: Numbers | null;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
@@ -387,6 +388,7 @@ export interface TranscribeOptions {
   'prompt'?: string | null;
   'translate'?: boolean | null;
   'channels'?: Channels | null;
+  'numbers'?: Numbers | null;
 }
 export interface TranscriptionResult {
   'kind': 'transcription';
@@ -422,6 +424,7 @@ export interface TranscriptionTask {
   'prompt'?: string | null;
   'translate'?: boolean | null;
   'channels'?: Channels | null;
+  'numbers'?: Numbers | null;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
@@ -519,6 +522,7 @@ export type ForgetRequests = Forgotten | ErrorReply;
 export type Kind = "transcription" | "diarization";
 export type LetterDeletionRequests = LettersDeleted | ErrorReply;
 export type ListRequests = TaskPage | ErrorReply;
+export type Numbers = "as_is" | "digits";
 export type Priority = "high" | "normal" | "low";
 export type QueueRequests = QueueOverview | ErrorReply;
 export type RedactRequests = Redacted | ErrorReply;

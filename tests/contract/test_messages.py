@@ -69,6 +69,7 @@ OPTIONS = {
     "prompt": "p" * 800,
     "translate": True,
     "channels": "separate",
+    "numbers": "digits",
 }
 
 
@@ -100,6 +101,7 @@ def test_the_keywords_of_a_typed_call_are_the_options() -> None:
         ({"vocabulary": "Natscribe"}, "vocabulary: Input should be a valid tuple"),
         ({"prompt": "x" * 801}, "prompt: String should have at most 800 characters"),
         ({"channels": "left"}, "channels: Input should be 'auto', 'mix' or 'separate'"),
+        ({"numbers": "words"}, "numbers: Input should be 'as_is' or 'digits'"),
         ({"translate": 1}, "translate: Input should be a valid boolean"),
         ({"audio_file_id": "a\tb"}, "audio_file_id: use no control characters, such as tabs"),
         ({"langauge": "en"}, "langauge: there is no such field, did you mean language?"),

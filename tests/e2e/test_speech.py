@@ -8,9 +8,10 @@ import pytest_asyncio
 from natscribe.client import Client
 from natscribe.schemas.diarization import DiarizationResult
 from natscribe.schemas.requests import ResultFormat
-from natscribe.schemas.transcription import TranscriptionResult
+from natscribe.schemas.transcription import Numbers, TranscriptionResult
 
 from tests.audio import silence, write
+from tests.document import ROOT
 from tests.e2e.conftest import TWO_CHANNELS, TWO_READERS, Running, transcribe
 from tests.truth.attributed import diarization_error_rate
 from tests.truth.recordings import words_of
@@ -19,6 +20,7 @@ from tools import check_subtitles
 
 pytestmark = pytest.mark.xdist_group("service")
 
+ANNOUNCEMENTS = ROOT / "tests" / "recordings" / "speech" / "dictation-en.flac"
 MAX_WORD_ERROR_RATE = 0.05  # over many words
 MAX_WORD_ERROR_RATE_OF_A_SIDE = 0.4  # over the 30 words of one side of a call; mixed, most words of it are wrong
 MAX_DIARIZATION_ERROR_RATE = 0.25
@@ -71,6 +73,15 @@ async def test_the_subtitles_of_the_demo_keep_to_all_rules(
         count, report = check_subtitles.check(subtitles, rules)
         assert count >= 8
         assert not report.broken
+
+
+async def test_numbers_are_written_in_digits(client: Client) -> None:
+    # Given announcements, of which one says "press two", when a task requests numbers in digits
+    result = await transcribe(client, ANNOUNCEMENTS, numbers=Numbers.DIGITS, word_timestamps=True)
+    # Then the number is a digit
+    assert "press 2 to call" in result.text.lower()
+    # And each segment is the text of its words
+    assert all("".join(word.word for word in part.words or ()).strip() == part.text for part in result.segments)
 
 
 async def test_the_speakers_of_the_demo_are_distinguished(client: Client) -> None:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable
 from operator import attrgetter
 from typing import Final
 
-from natscribe.schemas.transcription import Segment, TranscribeOptions
+from natscribe.schemas.transcription import Numbers, Segment, TranscribeOptions
 
+from app.engines.text.numbers.digits import in_digits
+from app.engines.text.replacing import replaced, spoken_text
 from app.engines.windows import WindowText
 
 
@@ -27,7 +29,22 @@ def in_order(segments: Iterable[Segment], _options: TranscribeOptions) -> list[S
     return sorted(segments, key=attrgetter("start"))
 
 
-FILTERS: Final[list[Callable[[Iterable[Segment], TranscribeOptions], list[Segment]]]] = [with_letters, in_order]
+def numbers_in_digits(segments: Iterable[Segment], options: TranscribeOptions) -> list[Segment]:
+    """Write the numbers of each segment in digits, if the task wants them so."""
+    if options.numbers is not Numbers.DIGITS:
+        return list(segments)
+    return [replaced(part, in_digits(spoken_text(part), _written_language(part, options))) for part in segments]
+
+
+def _written_language(segment: Segment, options: TranscribeOptions) -> str | None:
+    return "en" if options.translate else segment.language or options.language
+
+
+FILTERS: Final[list[Callable[[Iterable[Segment], TranscribeOptions], list[Segment]]]] = [
+    with_letters,
+    in_order,
+    numbers_in_digits,
+]
 
 
 def filtered(text: WindowText, options: TranscribeOptions) -> WindowText:

@@ -3,6 +3,7 @@
 from natscribe.client import Client
 from natscribe.schemas.transcription import (
     Channels,
+    Numbers,
     TranscribeKeywords,
     TranscribeOptions,
     TranscriptionTask,
@@ -22,6 +23,7 @@ async def test_all_options_reach_the_service(settings: Settings, worker: Worker)
         prompt="A call about invoices.",
         translate=True,
         channels=Channels.SEPARATE,
+        numbers=Numbers.DIGITS,
     )
     async with Client(settings) as client:
         # When a task is created with them

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 from natscribe.client import Client, RequestFailedError
-from natscribe.schemas.transcription import Channels, TranscribeOptions
+from natscribe.schemas.transcription import Channels, Numbers, TranscribeOptions
 
 from app.requests.task_lookup import find_task
 from app.runtime.errors import RequestError
@@ -215,9 +215,12 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, requests: Request
         "prompt": "A call.",
         "translate": True,
         "channels": Channels.SEPARATE,
+        "numbers": Numbers.DIGITS,
     }
     assert set(options) == set(TranscribeOptions.model_fields)
-    arguments = shlex.split("--model base --language ru --vocabulary names.txt --translate --channels separate")
+    arguments = shlex.split(
+        "--model base --language ru --vocabulary names.txt --translate --channels separate --numbers digits"
+    )
     assert run("transcribe", "--stored", "--no-wait", "a.wav", *arguments, "--prompt", "A call.").exit_code == 0
     # Then the client receives each
     assert options.items() <= requests[0].items()

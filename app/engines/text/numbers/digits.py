@@ -9,11 +9,11 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from app.engines.text.numbers.lexicon import HUNDRED
 from app.engines.text.numbers.reading import Kind, Number, Tokens, read
+from app.engines.text.replacing import Replacement
 
 _COMMA = re.compile(r"\s?,\s?")
 _JOINED = re.compile(r"[^\S\n]+|[-‐‑–]|\s?[()][-\s]?")  # noqa: RUF001 -- hyphens
@@ -29,19 +29,12 @@ _DATES = {
     (1, 2, 4),
     (2, 1, 4),
 }  # how long their parts are
+_PAIRS = {(2, 2), (3, 3)}
+_TELEPHONES = {(1, 3, 3, 2, 2), (3, 3, 2, 2)}
 _MIN_RUN, _MIN_RUN_WITH_COMMAS, _MIN_TELEPHONE = 3, 4, 7  # numbers; numbers; digits
 _CENTURIES, _HOURS, _HOURS_OF_HALF_DAY, _DAYS = range(13, 21), range(24), range(13), range(1, 32)
 _TEN, _FIRST_LONG_YEAR, _PAIR = 10, 1000, 2
 _BEFORE_ONE_LETTER = "аеиоуыэюяь"  # noqa: RUF003 -- "21-й", but "21-го"
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """What characters `start` to `end` of a text become."""
-
-    start: int
-    end: int
-    text: str
 
 
 def in_digits(text: str, language: str | None) -> list[Replacement]:
@@ -65,10 +58,11 @@ class _Writer:
         """Yield all numbers, as runs."""
         parts = list[list[Number]]()
         for number in read(self._tokens):
-            gap = self._tokens.text[parts[-1][-1].end : number.start] if parts else ""
-            if parts and _JOINED.fullmatch(gap):
+            is_open = bool(parts) and parts[-1][-1].kind is not Kind.ORDINAL
+            gap = self._tokens.text[parts[-1][-1].end : number.start] if is_open else ""
+            if is_open and _JOINED.fullmatch(gap):
                 parts[-1].append(number)
-            elif parts and _COMMA.fullmatch(gap):
+            elif is_open and _COMMA.fullmatch(gap):
                 parts.append([number])
             else:
                 yield parts
@@ -89,8 +83,10 @@ class _Writer:
         piece = list[Number]()
         for number in part:
             is_day = number is part[0] and number.value in _DAYS and self._is_after_month(number)
-            if number.kind is Kind.ORDINAL and piece and number.value < 2 * _TEN:  # a fraction: "one third"
-                piece = []
+            if (
+                number.kind is Kind.ORDINAL and piece and number.value < 2 * _TEN
+            ):  # "one third", "a thirty second break"
+                piece = piece if self._tokens[number.last] == "second" else []
             elif is_day or number.kind in {Kind.ORDINAL, Kind.DECIMAL}:
                 yield piece
                 yield [number]
@@ -123,7 +119,8 @@ class _Writer:
             return False
         single = sum(len(number.digits) == 1 for number in numbers)
         in_groups = all(len(part) > 1 and self._is_one(part) and not self._is_year(part) for part in parts)
-        return 4 * single >= 3 * len(numbers) or in_groups
+        lengths = tuple(len(number.digits) for number in numbers)
+        return 5 * single >= 4 * len(numbers) or in_groups or lengths in _TELEPHONES
 
     def _is_one(self, piece: Sequence[Number]) -> bool:
         """Return whether numbers side by side are one number: digits one by one or in groups, or a year."""
@@ -136,7 +133,7 @@ class _Writer:
         if len(piece) >= _MIN_RUN or any(number.kind is Kind.REPEATED for number in piece):
             return True
         is_estimate = self._after(piece[-1]) in self._lexicon.quantities or _is_estimate(piece)
-        return lengths == (_PAIR, _PAIR) and not (is_estimate and not self._is_year(piece))
+        return lengths in _PAIRS and not (is_estimate and not self._is_year(piece))
 
     def _is_year(self, piece: Sequence[Number]) -> bool:
         """Return whether numbers are a year that is said in parts: "nineteen forty-five", "nineteen oh five"."""

@@ -55,6 +55,7 @@ class Lexicon(BaseModel):
     repeats: _Table = {}  # how often "double" says a digit
     zeros: _Words = frozenset()  # mean zero beside other digits
     point: _Words = frozenset()  # between the parts of a decimal
+    after_point: _Words = frozenset()  # may follow it
     decimal_mark: str = ""
     places: _Table = {}  # how many places the second part of a decimal has
     units: _Words = frozenset()  # such as money: a number before them is one, be it ever so small

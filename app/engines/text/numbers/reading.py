@@ -7,8 +7,8 @@ from enum import Enum, auto
 
 from app.engines.text.numbers.lexicon import HUNDRED, MILLION, Numeral, lexicon
 
-_TOKEN = re.compile(  # a date, a time or a decimal is one token
-    r"\d+(?:[.:/]\d+)+|\d{1,3}(?:,\d{3})+(?!\d)|(?<!\d,)\d+,\d+(?![\d,])|\w+(?:['’]\w+)*"  # noqa: RUF001 -- apostrophes
+_TOKEN = re.compile(  # a date, a time, a decimal or an ordinal is one token
+    r"\d+-[^\W\d]+|\d+(?:[.:/]\d+)+|\d{1,3}(?:,\d{3})+(?!\d)|(?<!\d,)\d+,\d+(?![\d,])|\w+(?:['’]\w+)*"  # noqa: RUF001 -- apostrophes
 )
 _DIGITS = re.compile(r"[0-9]+")
 _JOINED = re.compile(r"[^\S\n]+|[-‐‑–]")  # noqa: RUF001 -- hyphens
@@ -118,12 +118,12 @@ def read(tokens: Tokens) -> Iterator[Number]:
         number = _number(tokens, index, is_beside=index == end and tokens.joined(index))
         if number is not None:
             yield number
-            end = number.last + 1
+            end = number.last + 1 if number.kind is not Kind.ORDINAL else 0
         index = number.last + 1 if number is not None else index + 1
 
 
 def _number(tokens: Tokens, index: int, *, is_beside: bool) -> Number | None:
-    """Read the number that starts with a word; None: none does. `is_beside`: it follows another number."""
+    """Read the number that starts with a word; None: none does. `is_beside`: it follows a number that is no ordinal."""
     word, is_joined = tokens[index], tokens.joined(index + 1)
     following = tokens.digit(index + 1) if is_joined else ""
     if _DIGITS.fullmatch(word):
@@ -141,7 +141,7 @@ def _decimal(tokens: Tokens, whole: Number) -> Number | None:
     """Read a decimal with a known whole: "three point one four", "три целых четырнадцать сотых"."""
     last, digits = whole.last + 1, ""
     if tokens.lexicon.places:
-        part = _cardinal(tokens, last + 1)
+        part = _cardinal(tokens, last + 1 + (tokens[last + 1] in tokens.lexicon.after_point))
         places = tokens.lexicon.places.get(tokens[part.last + 1], 0) if part else 0
         if part is not None and len(part.digits) <= places:
             digits, last = part.digits.zfill(places), part.last + 1

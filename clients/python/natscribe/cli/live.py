@@ -18,7 +18,7 @@ from natscribe.client import Client
 from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.schemas.live import IDLE_S, MAX_LIVE_CHANNELS, MAX_SAMPLE_RATE_HZ, MIN_SAMPLE_RATE_HZ, Codec
 from natscribe.schemas.requests import ResultFormat
-from natscribe.schemas.transcription import Channels
+from natscribe.schemas.transcription import Channels, Numbers
 from natscribe.schemas.wire import Priority
 
 Source = Annotated[
@@ -87,6 +87,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     prompt: options.Prompt = None,
     translate: options.Translate = False,
     mix: Mix = False,
+    numbers: options.NumbersOption = Numbers.AS_IS,
     diarize: Diarize = False,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
@@ -141,6 +142,7 @@ def live(  # noqa: PLR0913 -- the task's fields
         prompt=prompt,
         translate=translate,
         channels=Channels.MIX if mix else Channels.AUTO,
+        numbers=numbers,
     )
     has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
     prints_text = output.folder is not None or out.is_terminal or not has_result

@@ -16,6 +16,7 @@ from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.task_fields import NotBefore as NotBeforeField
+from natscribe.schemas.transcription import Numbers
 from natscribe.schemas.wire import MAX_KEEP_S, MIN_KEEP_S
 
 _SEVERAL_FORMATS_HELP = (
@@ -51,6 +52,15 @@ Prompt = Annotated[str | None, typer.Option(help="Preceding text, or text with t
 Translate = Annotated[
     bool,
     typer.Option("--translate", help="Translate into English. The bundled model does it badly: choose a larger one."),
+]
+
+NumbersOption = Annotated[
+    Numbers,
+    typer.Option(
+        "--numbers",
+        help="Numbers as the model writes them, or in digits where that is certain: words in English and Russian, "
+        "single digits in all languages.",
+    ),
 ]
 
 

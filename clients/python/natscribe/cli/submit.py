@@ -19,7 +19,7 @@ from natscribe.client.languages import language_code
 from natscribe.client.results import DEFAULT_LIMITS
 from natscribe.client.submission import build_message
 from natscribe.schemas.requests import ResultFormat
-from natscribe.schemas.transcription import Channels, TranscribeKeywords, TranscribeOptions
+from natscribe.schemas.transcription import Channels, Numbers, TranscribeKeywords, TranscribeOptions
 from natscribe.schemas.wire import Priority
 
 Files = Annotated[
@@ -75,6 +75,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     prompt: options.Prompt = None,
     translate: options.Translate = False,
     channels: ChannelsOption = Channels.AUTO,
+    numbers: options.NumbersOption = Numbers.AS_IS,
     diarize: options.Diarize = False,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
@@ -99,7 +100,9 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     requested = RequestedOptions(min_speakers, max_speakers, is_separate)
     options.check_speakers(requested, result_format, diarize=diarize, identify=identify)
     terms = read_vocabulary(vocabulary)
-    keywords = TranscribeKeywords(model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels)
+    keywords = TranscribeKeywords(
+        model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels, numbers=numbers
+    )
     owner = options.parse_user_id(user_id)
     task = partial(Client.create_transcription_task, user_id=owner, task_id=task_id, priority=priority)
     speakers = partial(task, diarize=diarize, identify=identify, min_speakers=min_speakers, max_speakers=max_speakers)

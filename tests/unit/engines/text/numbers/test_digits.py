@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from app.engines.text.numbers.digits import in_digits
 from app.engines.text.numbers.lexicon import lexicon
-from tests.truth.numbers import number_texts
+from tests.truth.numbers import NumberText, number_texts
 
 LANGUAGES = ["en", "ru"]
 
@@ -15,6 +15,13 @@ def written(text: str, language: str | None) -> str:
     for replacement in reversed(in_digits(text, language)):
         text = f"{text[: replacement.start]}{replacement.text}{text[replacement.end :]}"
     return text
+
+
+@pytest.mark.parametrize(
+    ("language", "item"), [(language, item) for language in LANGUAGES for item in number_texts(language, "tuned")]
+)
+def test_numbers_become_digits(language: str, item: NumberText) -> None:
+    assert written(item.text, language) == item.digits
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -47,6 +54,12 @@ def test_no_text_is_an_error(language: str | None, text: str) -> None:
     ends = [0, *(replacement.end for replacement in replacements)]
     assert all(end <= item.start < item.end <= len(text) for end, item in zip(ends, replacements, strict=False))
     assert all(item.text for item in replacements)
+
+
+@given(language=st.sampled_from(LANGUAGES), text=words_of("en") | words_of("ru"))
+def test_numbers_in_digits_remain_as_they_are(language: str, text: str) -> None:
+    once = written(text, language)
+    assert written(once, language) == once
 
 
 @given(language=st.sampled_from(LANGUAGES), text=st.text(alphabet="abcdefghijклмнп ,.-'"))
