@@ -1,7 +1,7 @@
 """Read the numbers of a text: numerals of its language, digits, and digits said one by one."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -12,7 +12,6 @@ _TOKEN = re.compile(  # a date, a time, a decimal or an ordinal is one token
 )
 _DIGITS = re.compile(r"[0-9]+")
 _JOINED = re.compile(r"[^\S\n]+|[-‐‑–]")  # noqa: RUF001 -- hyphens
-_BESIDE = re.compile(r"[\s,.()‐‑–-]{1,3}")  # noqa: RUF001 -- hyphens
 _TEN, _TWENTY = 10, 20
 
 
@@ -41,15 +40,6 @@ class Number:
     def value(self) -> int:
         """The number, if it is one of a few digits; otherwise -1."""
         return int(self.digits) if self.kind not in {Kind.DECIMAL, Kind.REPEATED} and len(self.digits) < _TWENTY else -1
-
-
-@dataclass(frozen=True, slots=True)
-class Digits:
-    """Digits that are said or written one after the other: characters `start` to `end` of a text."""
-
-    start: int
-    end: int
-    digits: str
 
 
 class Tokens:
@@ -88,27 +78,6 @@ class Tokens:
     def number(self, first: int, last: int, digits: str, kind: Kind) -> Number:
         """Return a number that consists of some words."""
         return Number(self._spans[first][0], self._spans[last][1], first, last, digits, kind)
-
-
-def spoken_digits(text: str, language: str | None) -> Iterator[Digits]:
-    """Yield what may be the digits of one number, in order: numbers with nothing but spaces and marks between them.
-
-    This is the reading for those who look for telephone numbers and the like: "one, two, three" are digits here, and
-    "one" alone as well. `language`: ISO 639-1; spoken numbers are read in English and Russian, digits in all.
-    """
-    run = list[Number]()
-    for number in read(Tokens(text, language)):
-        if run and not _BESIDE.fullmatch(text, run[-1].end, number.start):
-            yield _digits(run)
-            run = []
-        run.append(number)
-    if run:
-        yield _digits(run)
-
-
-def _digits(run: Sequence[Number]) -> Digits:
-    digits = "".join(character for number in run for character in number.digits if character.isdecimal())
-    return Digits(run[0].start, run[-1].end, digits)
 
 
 def read(tokens: Tokens) -> Iterator[Number]:

@@ -1,43 +1,59 @@
-"""The digits that are spoken or written in a text, and where they are."""
+"""The numbers of a text: where they are, and what they are in digits."""
 
 import pytest
 
-from app.engines.text.numbers.reading import spoken_digits
+from app.engines.text.numbers.reading import Number, Tokens, read
 
 ENGLISH = {
-    "call four one one one now": [("four one one one", "4111")],
+    "call four, one now": [("four", "4"), ("one", "1")],
     "it is double five, oh, three": [("double five", "55"), ("three", "3")],
-    "five oh two": [("five oh two", "502")],
+    "five oh two": [("five", "5"), ("oh", "0"), ("two", "2")],
     "Oh, I see one": [("one", "1")],
-    "one, two, three": [("one, two, three", "123")],
-    "forty-one eleven and 1111": [("forty-one eleven", "4111"), ("1111", "1111")],
+    "forty-one eleven and 1111": [("forty-one", "41"), ("eleven", "11"), ("1111", "1111")],
     "two hundred and five": [("two hundred and five", "205")],
-    "nine hundred four six one": [("nine hundred four six one", "900461")],
+    "between two hundred and five": [("two hundred", "200"), ("five", "5")],
+    "nine hundred four six one": [("nine hundred", "900"), ("four", "4"), ("six", "6"), ("one", "1")],
+    "two hundred and twenty-five thousand": [("two hundred and twenty-five thousand", "225000")],
+    "two million three": [("two million three", "2000003")],
+    "two million people": [("two", "2")],
+    "nine hundred ninety-nine billion": [("nine hundred ninety-nine", "999")],
     "the twenty-first of May": [("twenty-first", "21")],
-    "(415) 555-0199": [("415) 555-0199", "4155550199")],
-    "4, 8, 6, 2, 0": [("4, 8, 6, 2, 0", "48620")],
-    "three point one four": [("three point one four", "314")],
+    "a thirty second break": [("thirty", "30"), ("second", "2")],
+    "(415) 555": [("415", "415"), ("555", "555")],
+    "three point one four": [("three point one four", "3.14")],
+    "3.14, 10:15, 1,200, 21st and 20-year-old": [],
+    "seventy\nfive": [("seventy", "70"), ("five", "5")],
     "nothing here": [],
     "": [],
 }
 RUSSIAN = {
-    "восемь девятьсот шестнадцать": [("восемь девятьсот шестнадцать", "8916")],
-    "Звоните: восемь, девятьсот шестнадцать.": [("восемь, девятьсот шестнадцать", "8916")],
+    "восемь девятьсот шестнадцать": [("восемь", "8"), ("девятьсот шестнадцать", "916")],
     "к двумстам пятидесяти пяти": [("двумстам пятидесяти пяти", "255")],
+    "тремя тысячами четырьмястами пятью": [("тремя тысячами четырьмястами пятью", "3405")],
     "один из трёх": [("один", "1"), ("трёх", "3")],
-    "сорок пять ноль восемь": [("сорок пять ноль восемь", "4508")],
+    "сорок пять ноль восемь": [("сорок пять", "45"), ("ноль", "0"), ("восемь", "8")],
     "двадцать первого мая": [("двадцать первого", "21")],
+    "в две тысячи двадцать шестом": [("две тысячи двадцать шестом", "2026")],
+    "к двухтысячному": [("двухтысячному", "2000")],
+    "две целых и пять сотых": [("две целых и пять сотых", "2,05")],
+    "пять целых яблок": [("пять", "5")],
+    "тысяча и одна": [("тысяча", "1000"), ("одна", "1")],
+    "миллион": [],
 }
+
+
+def numbers(text: str, language: str | None) -> list[Number]:
+    return list(read(Tokens(text, language)))
 
 
 @pytest.mark.parametrize(
     ("language", "text", "expected"),
     [(language, *item) for language, table in (("en", ENGLISH), ("ru", RUSSIAN)) for item in table.items()],
 )
-def test_digits_are_read_where_they_are(language: str, text: str, expected: list[tuple[str, str]]) -> None:
-    assert [(text[run.start : run.end], run.digits) for run in spoken_digits(text, language)] == expected
+def test_numbers_are_read_where_they_are(language: str, text: str, expected: list[tuple[str, str]]) -> None:
+    assert [(text[number.start : number.end], number.digits) for number in numbers(text, language)] == expected
 
 
 @pytest.mark.parametrize("language", ["fr", None])
 def test_other_languages_have_only_digits(language: str | None) -> None:
-    assert [run.digits for run in spoken_digits("six fois 5 0 1", language)] == ["501"]
+    assert [number.digits for number in numbers("six fois 5 0 1", language)] == ["5", "0", "1"]
