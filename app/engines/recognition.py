@@ -11,8 +11,8 @@ from time import monotonic
 
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
 
-from app.engines.audio.samples import unpack
-from app.engines.audio.stretches import stretches
+from app.engines.audio.samples import unpack, unpack_speech
+from app.engines.audio.stretches import Stretches, stretches
 from app.engines.audio.timeline import Timeline, Times
 from app.engines.audio.window_audio import WindowAudio, cut_in_two, part_of
 from app.engines.audio.word_times import moved_to_speech
@@ -70,7 +70,7 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
     output before the gaps were transcribed again.
     """
     timeline = Timeline(window.regions)
-    texts = _with_exact_times(texts, audio, timeline)
+    texts = _with_exact_times(texts, timeline, stretches(audio, unpack_speech(window.speech)))
     return WindowText(
         segments=[segment for text in texts for segment in _segments(text, timeline)],
         untranscribed=[
@@ -83,10 +83,10 @@ def _window_text(window: Window, audio: WindowAudio, output: ModelOutput, texts:
     )
 
 
-def _with_exact_times(texts: Sequence[Text], audio: WindowAudio, timeline: Timeline) -> list[Text]:
+def _with_exact_times(texts: Sequence[Text], timeline: Timeline, speech: Stretches) -> list[Text]:
     """Move the times of all words of a window to where speech begins and ends; texts may come in any order."""
     placed = sorted(((timeline.in_window(word), word) for text in texts for word in text.words), key=itemgetter(0))
-    times = moved_to_speech([times for times, _ in placed], *stretches(audio))
+    times = moved_to_speech([times for times, _ in placed], *speech)
     moved = {
         id(word): word.model_copy(update={"start": start, "end": end})
         for (_, word), (start, end) in zip(placed, times, strict=True)

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 MAX_WINDOW_S = 20.0  # seconds of audio in the longest window
 MAX_REGIONS = 100  # regions of speech in a window
+MAX_SPEECH_CHARS = 1300  # two for each frame of 32 ms in the longest window, and a few more
 MAX_TEXT_CHARS = 5000  # characters in the text of a window
 
 _BASE64_A_SECOND = 32_000 * 4 / 3  # characters for one second of audio: 16 bits at 16 kHz
@@ -42,6 +43,13 @@ class Window(Input):
     )
     samples: str = Field(
         repr=False, description="Joined samples of the regions, in base64: signed 16-bit, 16 kHz, little-endian."
+    )
+    speech: str = Field(
+        "",
+        repr=False,
+        max_length=MAX_SPEECH_CHARS,
+        pattern=r"^([0-9a-f]{2})*$",
+        description="Probability of speech in each 32 ms of the samples, from 00 to ff; empty: unknown.",
     )
     channel: Channel | None = Field(None, description="Number of the channel, from 0; null: the channels are mixed.")
     context: int = Field(

@@ -274,6 +274,7 @@ export interface ReservedObject {
 export interface ReservedWindow {
   'regions': any[][];
   'samples': string;
+  'speech'?: string | null;
   'channel'?: number | null;
   'context'?: number | null;
 }

@@ -20,7 +20,7 @@ from app.engines.audio.limits import Limit
 from app.engines.audio.live_decoding import SampleDecoder, unreadable
 from app.engines.audio.live_files import FileDecoder
 from app.engines.audio.mixing import Mixer
-from app.engines.audio.samples import pack
+from app.engines.audio.samples import pack, pack_speech
 from app.engines.audio.speech_detector import SECTION, SpeechDetector
 from app.engines.audio.utterances import UtteranceDetector, between_pauses, first_frame
 from app.engines.audio.windows import FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
@@ -182,6 +182,7 @@ class _Channel:
         return Window(
             regions=[region for regions in parts for region in regions],
             samples=pack(np.concatenate([part.samples for part in windows])),
+            speech=pack_speech(np.concatenate([part.speech for part in windows])),
             channel=self.number,
             context=sum(map(len, parts[:-1])),
         )

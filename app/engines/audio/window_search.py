@@ -8,7 +8,7 @@ from natscribe.schemas.transcription import MAX_CHANNELS
 from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
-from app.engines.audio.samples import pack
+from app.engines.audio.samples import pack, pack_speech
 from app.engines.audio.windows import detect_windows
 from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
 from app.engines.windows import Window
@@ -35,7 +35,8 @@ def find_windows(
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
     for detected in detect_windows(decode(job.path, budget, channel), job.start_at):
         for window in detected.windows:
-            samples = pack(window.samples)
-            yield WindowFound(window=Window(regions=list(window.regions), samples=samples, channel=channel))
+            samples, speech = pack(window.samples), pack_speech(window.speech)
+            packed = Window(regions=list(window.regions), samples=samples, speech=speech, channel=channel)
+            yield WindowFound(window=packed)
         yield WindowSearchAdvanced(seconds=detected.seconds, complete_until=detected.complete_until)
     yield WindowSearchDone(duration_seconds=detected.seconds)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from natscribe.schemas.transcription import TranscribeOptions
 
-from app.engines.audio.samples import Samples, pack
+from app.engines.audio.samples import Samples, pack, pack_speech
 from app.engines.audio.timeline import Timeline
 from app.engines.audio.window_audio import WindowAudio
 from app.engines.audio.windows import UnpackedWindow, detect_windows
@@ -47,7 +47,10 @@ def as_models_say(model: Whisper, windows: Sequence[UnpackedWindow]) -> list[Wor
 
 
 def as_published(model: Whisper, windows: Sequence[UnpackedWindow]) -> list[Word]:
-    packed = [Window(regions=list(window.regions), samples=pack(window.samples)) for window in windows]
+    packed = [
+        Window(regions=list(window.regions), samples=pack(window.samples), speech=pack_speech(window.speech))
+        for window in windows
+    ]
     texts = transcribe(model, Transcribe(windows=packed, options=OPTIONS, previous=[None] * len(packed))).texts
     segments = sorted((segment for text in texts for segment in text.segments), key=lambda segment: segment.start)
     assert all(

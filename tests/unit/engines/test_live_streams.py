@@ -10,7 +10,7 @@ from natscribe.schemas.live import Codec, LiveAudio
 
 from app.engines.audio.limits import Limit
 from app.engines.audio.live_streams import MAX_STREAMS, LiveStreams
-from app.engines.audio.samples import unpack
+from app.engines.audio.samples import unpack, unpack_speech
 from app.engines.audio.speech_detector import SECTION
 from app.engines.audio.windows import FRAME, FRAMES_PER_SECOND, WARM_UP, UnpackedWindow, VoiceDetector
 from app.engines.diarization.live_speakers import LiveSpeakers
@@ -112,6 +112,7 @@ def test_an_utterance_is_reported_once_and_shown_while_it_continues(streams: Liv
     assert window.regions == [pytest.approx((0.7, 3.13), abs=0.05)]
     assert window.channel is None
     assert len(unpack(window.samples)) == round((window.end - start) * RATE)
+    assert (unpack_speech(window.speech) > 0.5).sum() / FRAMES_PER_SECOND == pytest.approx(2.0, abs=0.1)
     assert (silent.windows, silent.open, silent.seconds) == ([], [], 5)
     assert silent.complete_until == [pytest.approx(5 - 0.3, abs=0.05)]
 
@@ -195,6 +196,7 @@ def test_utterances_have_a_language_after_each_pause_if_several_people_may_speak
     assert window.regions[2] == pytest.approx((4.15, 6.58), abs=0.05)
     assert window.regions[1][1] == window.regions[2][0]
     assert len(unpack(window.samples)) == round(sum(end - start for start, end in window.regions) * RATE)
+    assert len(unpack_speech(window.speech)) == len(unpack(window.samples)) / FRAME
     # And without speakers, an utterance is one region
     assert len(last(None).regions) == 2
 

@@ -10,6 +10,7 @@ from app.engines.audio.samples import Samples
 from app.engines.audio.stretches import stretches
 from app.engines.audio.timeline import Times
 from app.engines.audio.window_audio import WindowAudio
+from app.engines.audio.windows import FRAME
 from tests.audio import silence, tone
 
 SPOKEN = [(0.4, 1.0), (1.3, 2.1), (2.9, 3.6)]
@@ -25,8 +26,9 @@ def tones(spoken: Sequence[Times] = SPOKEN, seconds: float = SECONDS) -> Samples
     return samples
 
 
-def found(samples: Samples, *regions: Times) -> list[Times]:
-    starts, ends = stretches(WindowAudio(samples, regions or [(0.0, len(samples) / SAMPLE_RATE)]))
+def found(samples: Samples, *regions: Times, speech: Sequence[float] = ()) -> list[Times]:
+    audio = WindowAudio(samples, regions or [(0.0, len(samples) / SAMPLE_RATE)])
+    starts, ends = stretches(audio, np.array(speech, np.float32))
     return [(round(start, 2), round(end, 2)) for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
 
 
@@ -88,3 +90,16 @@ def test_silence_has_no_stretch(seconds: float) -> None:
 
 def test_audio_without_a_pause_has_no_stretch() -> None:
     assert found(tone(2.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("others", "probability", "count"),
+    [(1.0, 0.01, 2), (1.0, 0.1, 2), (1.0, 0.4, 3), (0.7, 0.01, 2), (0.7, 0.1, 3)],
+)
+def test_what_the_detector_takes_for_no_speech_is_none(others: float, probability: float, count: int) -> None:
+    # Given three sounds; the detector is less sure of the second one, and perhaps of all
+    frames = (np.arange(round(SECONDS * SAMPLE_RATE / FRAME)) + 0.5) * FRAME / SAMPLE_RATE
+    speech = np.where((frames > 1.15) & (frames < 2.5), probability, others)
+
+    # Then it is a stretch if it is probable enough, which depends on how sure the detector is elsewhere
+    assert len(found(tones(), speech=speech.tolist())) == count

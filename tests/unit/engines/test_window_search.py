@@ -9,7 +9,7 @@ from natscribe.schemas.errors import ErrorCode
 
 from app.engines.audio import window_search
 from app.engines.audio.limits import Budget, Limit
-from app.engines.audio.samples import unpack
+from app.engines.audio.samples import unpack, unpack_speech
 from app.engines.audio.window_search import find_windows
 from app.engines.audio.windows import DetectedWindows, UnpackedWindow
 from app.engines.messages import (
@@ -35,7 +35,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         return ()
 
     def detect_windows(_pieces: object, start_at: float) -> list[DetectedWindows]:
-        windows = [UnpackedWindow([(at, at + 1.0)], np.full(16_000, at / 100, np.float32)) for at in (40.0, 50.0)]
+        probabilities = np.linspace(0, 1, 32, dtype=np.float32)
+        windows = [
+            UnpackedWindow([(at, at + 1.0)], np.full(16_000, at / 100, np.float32), probabilities)
+            for at in (40.0, 50.0)
+        ]
         left = [window for window in windows if window.regions[-1][1] > start_at]
         return [
             DetectedWindows([], 32.0, 32.0),
@@ -71,6 +75,7 @@ def test_windows_are_emitted_as_they_are_detected() -> None:
     windows = [reply.window for reply in replies if isinstance(reply, WindowFound)]
     assert [window.regions for window in windows] == [[(40, 41)], [(50, 51)]]
     assert unpack(windows[1].samples) == pytest.approx(0.5, abs=1e-4)
+    assert unpack_speech(windows[1].speech) == pytest.approx(np.linspace(0, 1, 32), abs=2e-3)
     assert [reply.complete_until for reply in replies if isinstance(reply, WindowSearchAdvanced)] == [32, 90, 100]
     # And its end says how long it really is
     assert replies[-1] == WindowSearchDone(duration_seconds=100)
