@@ -26,6 +26,7 @@ _PAUSE_COST = 6.0  # of each second of a longer pause in a word
 _MAX_PAUSE_COST = 2.0
 _SKIP_COST = 3.0  # of each second of speech without words
 _INSIDE_COST = 0.05  # of a time inside a stretch
+_OUTSIDE_COST = 2.0  # of each second between a stretch and a time that stays at its edge
 _APART_COST = 0.5  # more, if no other word touches it there
 
 _Costs = npt.NDArray[np.float64]
@@ -66,7 +67,12 @@ class _Stretches:
     def _costs(self, second: float, edges: Seconds, at_edge: _Costs) -> _Costs:
         inside = np.maximum(self.starts - second, second - self.ends)
         within_reach = np.abs(edges - second) <= MAX_MOVE_S
-        return np.stack([np.where(within_reach, np.maximum(at_edge, 0), np.inf), np.maximum(inside, 0) + _INSIDE_COST])
+        return np.stack(
+            [
+                np.where(within_reach, np.maximum(at_edge, 0), np.inf),
+                np.maximum(inside, 0) * _OUTSIDE_COST + _INSIDE_COST,
+            ]
+        )
 
     def to_end(self, costs: _Costs) -> _Step:
         """Continue from the start of a word to its end, which is in the same stretch or in a later one."""
