@@ -3,9 +3,10 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
@@ -62,6 +63,28 @@ class _Application(AsgiFastStream):
         else:
             await super().__call__(scope, receive, send)
 
+    async def lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start and shut down the application for the HTTP server; end the server, too, if the start fails late.
+
+        FastStream starts its subscribers when the server runs already, and their error would end the application alone.
+        """
+        stages = set[str]()
+
+        async def received() -> MutableMapping[str, object]:
+            message = await receive()
+            stages.add(message["type"])
+            return message
+
+        async def sent(message: MutableMapping[str, object]) -> None:
+            stages.add(str(message["type"]))
+            await send(message)
+
+        try:
+            await super().lifespan(scope, received, sent)
+        finally:
+            if "lifespan.startup.complete" in stages and "lifespan.shutdown" not in stages:
+                signal.raise_signal(signal.SIGTERM)
+
 
 class NotStartedError(Exception):
     """A worker has no components before its start."""
@@ -78,6 +101,8 @@ class Worker:
         self._meter = Meter()
         self._connection = ConnectionMonitor()
         self._container: Container | None = None
+        self._has_started = False
+        self._ended_first: list[asyncio.Task[None]] = []  # at the shutdown
         self.broker = connection.broker(settings, self._connection, traces=traces)
         self._publishers = Publishers(self.broker)
         self._shared_windows = subscribe(self.broker, settings, ServiceInstance(self._name))
@@ -132,11 +157,12 @@ class Worker:
                 try:
                     yield
                 except NatsError as error:
-                    if not self._connection.may_close:
+                    if not (self._has_started and self._connection.may_close):
                         raise
                     log.warning("nats_drain_failed", error=str(error))  # NATS stopped before the worker
-        except connection.StartError as error:
-            logs.end_with_start_error(str(error))
+        except (connection.StartError, NatsError) as error:
+            if not self._has_started:
+                logs.end_with_start_error(str(error))
             raise
 
     async def _start(self, closing: AsyncExitStack) -> None:
@@ -155,12 +181,13 @@ class Worker:
         self._connection.connected(self.broker)
         provide(self.broker, container, HANDLERS)
         subscribe_to_grants(self.broker, container, ack_wait=ack_wait)
+        closing.push_async_callback(self._stop_subscribers)
         for work in self._background(container):
             closing.push_async_callback(cancel_all, [asyncio.create_task(work)])
         with suppress(NatsError):  # until they can be read, the settings apply to all users
             await container.quotas.read()
-        self._fleet_duties = asyncio.create_task(container.maintenance.run_for_fleet())
-        closing.push_async_callback(cancel_all, [self._fleet_duties])
+        self._ended_first.append(asyncio.create_task(container.maintenance.run_for_fleet()))
+        closing.push_async_callback(cancel_all, self._ended_first)
 
     def _make_container(self, nats: Client) -> Container:
         return Container(
@@ -193,13 +220,23 @@ class Worker:
         nats, slots = self.container.nats, self.container.slots
         # A reply shows that the server has received all subscriptions.
         await connection.retry_until_available(partial(nats.jetstream().stream_info, self.container.names.tasks))
-        self._watching_slots = asyncio.create_task(run_forever("task_slots", partial(slots.run, nats), every_s=0))
+        watching = run_forever("task_slots", partial(slots.run, nats), every_s=0)
+        self._ended_first.append(asyncio.create_task(watching))
+        self._has_started = True
+
+    async def _stop_subscribers(self) -> None:
+        """Stop all subscribers before the connection is closed, because their pull loops would block the event loop.
+
+        FastStream has stopped them already, unless its start has failed.
+        """
+        for subscriber in self.broker.subscribers:
+            await subscriber.stop()
 
     async def _stop(self) -> None:
         self._connection.expect_close()
         self.container.sharing.stop_sharing()
         await asyncio.gather(
-            cancel_all([self._fleet_duties, self._watching_slots]),  # another worker continues at once
+            cancel_all(self._ended_first),  # another worker continues at once
             self.container.slots.stop(grace=self.settings.task_grace),
         )
 

@@ -39,6 +39,27 @@ async def live():
 asyncio.run(live())
 """
 
+# A cluster that elects a leader answers some requests, and others not in time.
+UNANSWERED = """
+import asyncio, sys
+from nats.errors import TimeoutError
+from nats.js.client import JetStreamContext
+from app.main import Worker
+from app.settings import Settings
+from tests.fakes.engine import FakeEngine
+
+subscribe = JetStreamContext.pull_subscribe
+
+async def subscribe_or_refuse(*args, **options):
+    if "ready_live" in str((args, options)):
+        raise TimeoutError
+    return await subscribe(*args, **options)
+
+JetStreamContext.pull_subscribe = subscribe_or_refuse
+app = Worker(Settings.model_validate_json(sys.argv[1]), FakeEngine()).app
+asyncio.run(app.run(run_extra_options={"port": "0"}))
+"""
+
 
 async def run(*arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> tuple[int | None, str]:
     command, variables = [sys.executable, *arguments], os.environ | environment
@@ -52,3 +73,11 @@ async def test_a_worker_ends_when_its_connection_is_closed_under_it(settings: Se
     code, output = await run("-c", CLOSED, settings.model_dump_json(), "close")
     assert code == 1
     assert "nats_closed" in output
+
+
+async def test_a_worker_ends_when_its_subscribers_cannot_start(settings: Settings, nc: object) -> None:
+    # Given a worker that serves HTTP already, when NATS does not answer some of its subscribers
+    code, output = await run("-c", UNANSWERED, settings.model_dump_json())
+    # Then it ends with an error, for its supervisor to start it again
+    assert code not in {0, None}
+    assert "worker_start_failed" in output
