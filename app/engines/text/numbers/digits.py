@@ -16,7 +16,7 @@ from app.engines.text.numbers.reading import Kind, Number, Tokens, read
 from app.engines.text.replacing import Replacement
 
 _COMMA = re.compile(r"\s?,\s?")
-_JOINED = re.compile(r"[^\S\n]+|[-‐‑–]|\s?[()][-\s]?")  # noqa: RUF001 -- hyphens
+_JOINED = re.compile(r"[^\S\n\t]|[-‐‑–]|\s?[()][-\s]?")  # noqa: RUF001 -- hyphens
 _HALF_DAY = re.compile(r"\s?[ap]\.?\s?m\b", re.IGNORECASE)
 _CAPITALIZED = re.compile(r"\b[A-Z]\w+\s$")
 _DATES = {
@@ -120,11 +120,12 @@ class _Writer:
         single = sum(len(number.digits) == 1 for number in numbers)
         in_groups = all(len(part) > 1 and self._is_one(part) and not self._is_year(part) for part in parts)
         lengths = tuple(len(number.digits) for number in numbers)
-        return 5 * single >= 4 * len(numbers) or in_groups or lengths in _TELEPHONES
+        is_digits = 5 * single >= 4 * len(numbers) and not _is_list(numbers)
+        return is_digits or in_groups or lengths in _TELEPHONES
 
     def _is_one(self, piece: Sequence[Number]) -> bool:
         """Return whether numbers side by side are one number: digits one by one or in groups, or a year."""
-        if not _are_groups(piece) or _counts(piece):
+        if not _are_groups(piece) or _counts(piece) or self._before(piece[0]) in self._lexicon.minutes_to:
             return False
         lengths = tuple(len(number.digits) for number in piece)
         if all(number.kind is Kind.WRITTEN for number in piece):
@@ -132,8 +133,8 @@ class _Writer:
             return len(piece) >= _MIN_RUN and is_telephone and lengths not in _DATES
         if len(piece) >= _MIN_RUN or any(number.kind is Kind.REPEATED for number in piece):
             return True
-        is_estimate = self._after(piece[-1]) in self._lexicon.quantities or _is_estimate(piece)
-        return lengths in _PAIRS and not (is_estimate and not self._is_year(piece))
+        is_counted = self._after(piece[-1]) in self._lexicon.quantities
+        return lengths in _PAIRS and not is_counted and (self._is_year(piece) or not _is_estimate(piece))
 
     def _is_year(self, piece: Sequence[Number]) -> bool:
         """Return whether numbers are a year that is said in parts: "nineteen forty-five", "nineteen oh five"."""
@@ -156,7 +157,8 @@ class _Writer:
         """Return whether a number that stands alone certainly is one."""
         before, after, lexicon = self._before(number), self._after(number), self._lexicon
         if number.kind is not Kind.CARDINAL:
-            return number.kind is not Kind.ORDINAL or number.value >= _TEN or self._is_date(number)
+            is_high = number.value >= _TEN and before not in lexicon.articles  # "a tenth" is a fraction
+            return number.kind is not Kind.ORDINAL or is_high or self._is_date(number)
         if before in lexicon.part_before or after in lexicon.fractions:
             return False
         if self._is_bare(number):
@@ -227,3 +229,11 @@ def _counts(numbers: Sequence[Number]) -> bool:
     steps = {after.value - before.value for before, after in pairwise(numbers)}
     is_even = len(steps) == 1 and all(0 <= number.value < _TEN for number in numbers)
     return is_even and (steps <= {1, -1} or (len(numbers) > _PAIR and steps != {0}))
+
+
+def _is_list(numbers: Sequence[Number]) -> bool:
+    """Return whether numbers only rise or only fall, as in "sections 1, 2, 5, 6"."""
+    pairs = list(pairwise(numbers))
+    return all(before.value < after.value for before, after in pairs) or all(
+        before.value > after.value for before, after in pairs
+    )

@@ -61,6 +61,7 @@ class Lexicon(BaseModel):
     units: _Words = frozenset()  # such as money: a number before them is one, be it ever so small
     quantities: _Words = frozenset()  # two numbers before them are an estimate
     before_time: _Words = frozenset()  # prepositions
+    minutes_to: _Words = frozenset()  # "без", before minutes and the hour
     months: _Words = frozenset()
     of: str = ""  # between the day and the month
     years: _Words = frozenset()  # "year", after an ordinal

@@ -8,10 +8,10 @@ from enum import Enum, auto
 from app.engines.text.numbers.lexicon import HUNDRED, MILLION, Numeral, lexicon
 
 _TOKEN = re.compile(  # a date, a time, a decimal or an ordinal is one token
-    r"\d+-[^\W\d]+|\d+(?:[.:/]\d+)+|\d{1,3}(?:,\d{3})+(?!\d)|(?<!\d,)\d+,\d+(?![\d,])|\w+(?:['’]\w+)*"  # noqa: RUF001 -- apostrophes
+    r"\d+-[а-яё]{1,3}\b|\d+(?:[.:/]\d+)+|\d{1,3}(?:,\d{3})+(?!\d)|(?<!\d,)\d+,\d+(?![\d,])|\w+(?:['’]\w+)*"  # noqa: RUF001 -- apostrophes
 )
 _DIGITS = re.compile(r"[0-9]+")
-_JOINED = re.compile(r"[^\S\n]+|[-‐‑–]")  # noqa: RUF001 -- hyphens
+_JOINED = re.compile(r"[^\S\n\t]|[-‐‑–]")  # noqa: RUF001 -- hyphens
 _TEN, _TWENTY = 10, 20
 
 
@@ -197,5 +197,7 @@ def _next(tokens: Tokens, found: _Sum, first: int, last: int) -> tuple[int, Nume
     if numeral is None or not found.accepts(numeral, bare=tokens.lexicon.bare_multiplier):
         return None
     is_duration = tokens[index] == "second" and index > first and tokens[first - 1] in tokens.lexicon.articles
-    begins_digits = before and before.value == HUNDRED and tokens.digit(index) and tokens.joined(index + 1)
+    begins_digits = (
+        before and before.multiplies and before.value == HUNDRED and tokens.digit(index) and tokens.joined(index + 1)
+    )
     return None if is_duration or (begins_digits and tokens.digit(index + 1)) else (index, numeral)
