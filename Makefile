@@ -95,12 +95,13 @@ chaos: $(READY) ## 45 minutes of killed workers and servers, power cuts (as root
 chaos-cluster: $(READY) ## ten minutes of killed and frozen workers and nodes of a NATS cluster
 	@CHAOS_SECONDS=$${CHAOS_SECONDS:-600} CHAOS_CLUSTER=1 $(BIN)/pytest -q -s tests/chaos/test_chaos.py
 
-check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, contract
+check: $(READY) $(NODE_READY) ## formatter, linter, types, import rules, documents, contract
 	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/mypy examples tools
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m tools.check_documents
 	@$(BIN)/pytest -q -n 2 tests/contract benchmarks/tests/test_figures.py benchmarks/tests/test_charts.py
 
 check-protocol: $(READY) ## explore all states of the model of the task protocol; needs SPIN and gcc: two minutes
