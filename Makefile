@@ -130,7 +130,7 @@ test-containers: $(READY) ## build, start, use and disturb the production stack;
 containers: ## run the production stack in containers
 	@docker compose up --detach --build --wait
 
-bench: $(READY) ## measure beside the bare engine; ONLY="speech latency" for parts
+bench: $(READY) ## measure, compared with the bare engine; ONLY="speech latency" for parts
 	@$(MAKE) --no-print-directory $(PEERS) || echo "measuring without the peers, which cannot be installed" >&2
 	@$(BIN)/python -m benchmarks $(ONLY)
 

@@ -9,8 +9,8 @@ from benchmarks.report import NOT_MEASURED, Findings, Table
 from benchmarks.svg import Bars, bar_chart, line_chart
 
 TITLES = {
-    "speech": "Time and word errors by kind of recording, beside faster-whisper alone",
-    "speakers": "Speaker diarization beside sherpa-onnx",
+    "speech": "Time and word errors by kind of recording, compared with faster-whisper alone",
+    "speakers": "Speaker diarization compared with sherpa-onnx",
     "live": "Live latency by the number of streams",
     "latency": "Start latency by the number of waiting tasks",
     "fleet": "Requests of idle workers to JetStream",

@@ -199,7 +199,7 @@ def _pooled(played: Sequence[Played], files: dict[str, Score]) -> tuple[Score, S
 def _words(played: Sequence[Played], files: dict[str, Score]) -> Table:
     rows = [(row.kind.name, row.score, files[row.kind.name]) for row in played]
     return Table(
-        "Live audio: words wrong, beside the same recordings as files",
+        "Live audio: words wrong, compared with the same recordings as files",
         ("", "live", "as a file"),
         [
             (name, percent(live.rate), percent(file.rate))

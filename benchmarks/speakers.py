@@ -1,4 +1,4 @@
-"""Who says what in conversations, beside sherpa-onnx and beside the bare engine with the turns of sherpa-onnx."""
+"""Who says what in conversations, compared with sherpa-onnx and with the bare engine with the turns of sherpa-onnx."""
 
 import json
 from collections import defaultdict

@@ -135,7 +135,7 @@ async def _servers(folder: Path, port: int, *, sync_interval: str = "always") ->
 
 @asynccontextmanager
 async def stack_with(folder: Path, nats_url: str) -> AsyncIterator[Stack]:
-    """A new Valkey beside a NATS that runs already; `nats_url` may have several addresses."""
+    """A new Valkey for a NATS that runs already; `nats_url` may have several addresses."""
     valkey = ValkeyServer(folder / "valkey", free_port())
     try:
         await valkey.start()

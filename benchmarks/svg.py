@@ -36,7 +36,7 @@ class Bars:
 
 
 def bar_chart(title: str, categories: Sequence[str], panels: Sequence[Bars]) -> str:
-    """Draw panels beside each other, which share the names of their categories."""
+    """Draw panels next to each other, which share the names of their categories."""
     bars = max(len(panel.series) for panel in panels)
     step = bars * BAR + GAP
     width = (WIDTH - LABELS - MARGIN) / len(panels)
@@ -102,7 +102,7 @@ def _line(number: int, line: Sequence[tuple[float, float]]) -> Iterator[str]:
 
 
 def _ends(values: Iterable[tuple[float, str]]) -> Iterator[str]:
-    """Write the last value of each line beside its end, without overlaps; of each value: the height, and the text."""
+    """Write the last value of each line next to its end, without overlaps; of each value: the height, and the text."""
     y = 0.0
     for at, value in sorted(values):
         y = max(at + 4, y + 13)

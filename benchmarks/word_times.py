@@ -1,4 +1,4 @@
-"""How far the times of words are from where announcers speak, in silence and noise, beside the bare engine."""
+"""How far the times of words are from where announcers speak, in silence and noise, compared with the bare engine."""
 
 import json
 import random

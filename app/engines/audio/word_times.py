@@ -5,7 +5,7 @@ them. So the words of a window are aligned with its stretches of speech (`stretc
 starts, or inside of one, and its end likewise. Words that meet inside a stretch touch.
 
 Of all ways to do so the cheapest is chosen, by dynamic programming. Moving a time costs its distance, but nothing where
-a word begins or ends in a silence. A pause in a word and a stretch without words cost something, too: so several words
+a word begins or ends in a silence. A pause in a word and a stretch without words have a cost, too: so several words
 that are half a second off return to their places together.
 """
 

@@ -56,7 +56,7 @@ class EngineProcesses:
             TaskError: One of them cannot be loaded; the other is loaded nevertheless.
         """
         loads = run_job(self, Load(), Loaded), run_job(self, LoadVad(), VadLoaded)
-        for outcome in await asyncio.gather(*loads, return_exceptions=True):  # if one load fails, the other goes on
+        for outcome in await asyncio.gather(*loads, return_exceptions=True):  # if one load fails, the other continues
             if isinstance(outcome, BaseException):
                 raise outcome
 

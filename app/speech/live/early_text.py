@@ -29,7 +29,7 @@ class _StartedTranscription:
 class EarlyText:
     """Transcribes the utterances of one live task with this worker's engine, and starts while they are closing.
 
-    An utterance is closing in a pause that may end it. If the pause goes on, the utterance is complete, and its text is
+    An utterance is closing in a pause that may end it. If the pause lasts, the utterance is complete, and its text is
     ready early. If somebody speaks again, the utterance continues; in its next pause, another transcription starts, and
     the earlier one is cancelled.
     """

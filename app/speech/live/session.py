@@ -90,7 +90,7 @@ class LiveTranscriber:
         return await asyncio.to_thread(session.result, loaded.model, audio_error)
 
     async def _load(self, task: LiveTask) -> Loaded:
-        """Load the model of a task; loading goes on if the task is cancelled, because other tasks share the engine.
+        """Load the model of a task; loading continues if the task is cancelled, because other tasks share the engine.
 
         Raises:
             TaskError: The model cannot be loaded, or it does not support the options.

@@ -29,7 +29,7 @@ class Transcriber:
 
     `transcripts`: the cache of transcripts. `windows`: the queue in which windows of speech wait for this worker's
     engine. `sharing`: sends windows to idle workers. `engine_threads`: how many CPU cores must be free for diarization
-    to run beside the transcription.
+    to run concurrently with the transcription.
     """
 
     recordings: RecordingStore

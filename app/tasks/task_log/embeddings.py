@@ -1,6 +1,6 @@
 """Speaker embeddings of tasks, stored apart from results, because every client that follows tasks may read results.
 
-Beside them, a live task has the state of its speakers, from which another worker can continue.
+In addition, a live task has the state of its speakers, from which another worker can continue.
 """
 
 from contextlib import suppress

@@ -155,8 +155,8 @@ class Record:
 class NoResult(BaseModel):
     """The outcome of a task that ends without a result, because it failed or was cancelled.
 
-    It prevents a slow worker from storing a result later. It may be replaced only once the task's log goes on, i.e. has
-    a record after the one with the stream sequence `after`.
+    It prevents a slow worker from storing a result later. It may be replaced only once the task's log continues, i.e.
+    has a record after the one with the stream sequence `after`.
     """
 
     task_id: TaskId

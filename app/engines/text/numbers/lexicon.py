@@ -53,7 +53,7 @@ class Lexicon(BaseModel):
     conjunction: str = ""  # may follow a hundred
     articles: _Words = frozenset()  # mean one before a hundred
     repeats: _Table = {}  # how often "double" says a digit
-    zeros: _Words = frozenset()  # mean zero beside other digits
+    zeros: _Words = frozenset()  # mean zero next to other digits
     point: _Words = frozenset()  # between the parts of a decimal
     after_point: _Words = frozenset()  # may follow it
     decimal_mark: str = ""
