@@ -1,6 +1,6 @@
 """Find the stretches of speech in a window: speech without a pause, with its start and end to a hundredth of a second.
 
-A frame of 10 ms belongs to a stretch if it is loud enough compared with the loudest frame around it, and stands out from the
+A frame of 10 ms belongs to a stretch if it is as loud as speech, relative to the loudest frame nearby, and exceeds the
 noise. What the noise is like, the voice detector shows: just inside its edges, a region has noise alone. Noise is
 compared in bands of the spectrum, so hum hides no voice, and a rumble hides no consonant. What is as loud as speech and
 is none, such as music, is excluded by the detector's probability.
@@ -65,7 +65,7 @@ def _band_powers(samples: Samples) -> _Powers:
 
 
 def _is_loud(bands: _Powers) -> npt.NDArray[np.bool_]:
-    """Return whether each frame is loud enough to be speech, compared with the loudest frame of the two seconds around it."""
+    """Return whether each frame is loud enough to be speech, relative to the loudest frame within a second."""
     power = bands.sum(axis=1)
     around = np.lib.stride_tricks.sliding_window_view(np.pad(power, _AROUND), 2 * _AROUND + 1).max(axis=1)
     return np.asarray(power > around * _QUIETEST)

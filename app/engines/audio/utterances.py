@@ -150,8 +150,8 @@ class UtteranceDetector:
     def closing(self) -> UnpackedWindow | None:
         """Return the closing utterance, i.e. one whose last words are followed by a pause that may end it.
 
-        None if there is none, or if an earlier call has returned it. If the pause continues, the complete utterance will
-        equal this one: so it can already be transcribed.
+        None if there is none, or if an earlier call has returned it. If the pause lasts, the complete utterance is
+        equal to this one: so it can already be transcribed.
         """
         utterance = self._next()
         if utterance is None or utterance.end >= len(self.buffer.speech):
