@@ -18,6 +18,8 @@ BELOW_ZERO = {
     "_MIN_LOGPROB",
     "_DOUBTFUL",
     "FIRST",
+    "_BANDS",
+    "_AT_EDGE",
 }  # no number, a logarithm, or a position
 MODULES = [module.name for module in pkgutil.walk_packages(app.__path__, "app.")]
 
