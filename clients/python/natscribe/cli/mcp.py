@@ -21,7 +21,8 @@ Folder = Annotated[
 def mcp(*, user_id: UserId = None, write: Folder = None) -> None:
     """Let an assistant read transcripts (MCP).
 
-    It speaks the Model Context Protocol on standard input and output. The assistant starts this command: name it `natscribe mcp`. It only reads unless --write is given.
+    It speaks the Model Context Protocol on standard input and output. The assistant starts this command: name it
+    `natscribe mcp`. It only reads unless --write is given.
     """
     require(find_spec("mcp"), "the Model Context Protocol needs an extra: pip install './clients/python[mcp]'")
     from natscribe.mcp_server import create_server  # noqa: PLC0415 -- its library is an extra of the package
