@@ -147,12 +147,12 @@ def test_it_is_small(wheel: Path, tmp_path: Path) -> None:
     locked = "--constraint", ROOT / "requirements/runtime.txt"
     installed(wheel, tmp_path / "library", sys.executable, "", *locked)
     installed(wheel, tmp_path / "command", sys.executable, "[command]", *locked)
-    # Then each is small; pydantic and nats-py with what they need are 7.65 MiB of the library, rich and pygments 5.6 of the command
+    # Then each is small: 7.65 MiB are pydantic and nats-py with what they need, 5.6 MiB rich and pygments
     assert bytes_in(tmp_path / "library") <= 8.4 * MIB
     assert bytes_in(tmp_path / "command") <= 15.2 * MIB
     # And little of that is ours, the rules that the mock and the service share included
     (ours,) = (tmp_path / "library").glob("lib/python*/site-packages/natscribe")
-    assert sum(path.stat().st_size for path in ours.rglob("*.py")) <= 0.63 * MIB
+    assert sum(path.stat().st_size for path in ours.rglob("*.py")) <= 0.7 * MIB
 
 
 def test_the_command_without_its_extra_or_the_service_names_what_to_install(wheel: Path, tmp_path: Path) -> None:
