@@ -27,14 +27,14 @@ async def play(
         began = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(follow(live.events(), began))
-            async for frame in _in_real_time(samples, began):
+            async for frame in in_real_time(samples, began):
                 await live.send(frame)
                 after_frame(time.perf_counter() - began)
             await live.end()
             return (await live.result()).text
 
 
-async def _in_real_time(samples: Samples, began: float) -> AsyncIterator[bytes]:
+async def in_real_time(samples: Samples, began: float) -> AsyncIterator[bytes]:
     """Yield frames, each when its last sample was spoken."""
     step = round(FRAME_S * RATE)
     for number, start in enumerate(range(0, len(samples), step), start=1):

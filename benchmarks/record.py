@@ -21,6 +21,7 @@ PARTS = {
     "speakers": "Who says what",
     "sharing": "One recording on two workers",
     "live": "Live audio",
+    "finalize": "Live text on request",
     "latency": "Starts, and tasks without work",
     "cluster": "Three NATS servers",
     "memory": "Memory",

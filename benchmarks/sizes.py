@@ -25,6 +25,8 @@ class Sizes:
     live_alone: int = 3  # recordings that are played one after the other
     live_kills: int = 3  # recordings whose worker is killed
     live_seconds: float | None = None  # of each recording; None: all
+    finalize_streams: tuple[int, ...] = (1, 6)  # at once
+    finalize_messages: int = 20  # of each language in a stream alone; half of them in each of several
     fleets: tuple[int, ...] = (1, 4, 16, 64)  # workers
     fleet_idle_s: float = 60.0  # a multiple of the time that a pull stays open
     fleet_tasks: int = 10  # of each worker
@@ -52,6 +54,8 @@ def smoke(log: Callable[[str], None]) -> Sizes:
         live_alone=1,
         live_kills=1,
         live_seconds=10.0,
+        finalize_streams=(1,),
+        finalize_messages=2,
         fleets=(2,),
         fleet_idle_s=2.0,
         fleet_tasks=2,

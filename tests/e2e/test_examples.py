@@ -1,15 +1,21 @@
 """The first clients of the documentation, with a real worker and real speech."""
 
+import asyncio
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from struct import pack
+from uuid import uuid4
 
+import av
+import numpy as np
 import pytest
 
 from tests.e2e.conftest import LIBRIVOX, ROOT, TWO_READERS, Running
 from tests.programs import BIN, EXAMPLES, line_with, output, started
-from tests.truth.recordings import RATE, channels_of, write
+from tests.truth.recordings import RATE, Samples, channels_of, read, write
 
 pytestmark = pytest.mark.xdist_group("service")
 
@@ -20,6 +26,18 @@ def has_the_text(printed: str) -> bool:
     """Whether nearly all words of the clip are there: one of them may be another on another processor."""
     reference_words = CLIP.with_suffix(".txt").read_text(encoding="utf-8").split()
     return len(set(reference_words) & set(re.findall(r"\w+", printed.lower()))) >= len(reference_words) - 2
+
+
+def telephone_audio(samples: Samples, codec: str) -> Iterator[bytes]:
+    """Samples as a telephone sends them: 8 kHz, 20 ms at a time."""
+    encoder = av.CodecContext.create("pcm_mulaw" if codec == "mulaw" else codec, "w")
+    assert isinstance(encoder, av.AudioCodecContext)
+    encoder.sample_rate, encoder.layout, encoder.format = 8000, "mono", "s16"
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=8000, frame_size=160)
+    frame = av.AudioFrame.from_ndarray(samples[np.newaxis], format="s16", layout="mono")
+    frame.sample_rate = RATE
+    for part in resampler.resample(frame):
+        yield from (bytes(packet) for packet in encoder.encode(part))
 
 
 @pytest.fixture
@@ -46,7 +64,9 @@ async def test_a_first_client_transcribes(service: Running, client: str, end: st
     assert has_the_text(printed)
 
 
-@pytest.mark.parametrize("client", ["first_client.py", "typed_client.py", "live_speakers.py", "voices_by_name.py"])
+@pytest.mark.parametrize(
+    "client", ["first_client.py", "typed_client.py", "live_speakers.py", "voices_by_name.py", "audiosocket.py"]
+)
 def test_a_client_without_arguments_prints_how_to_run_it(client: str) -> None:
     run = subprocess.run([BIN / "python", EXAMPLES / client], capture_output=True, text=True, check=False)
     assert (run.returncode, f"`python {client} " in run.stderr, "Traceback" in run.stderr) == (1, True, False)
@@ -84,6 +104,28 @@ async def test_speakers_are_printed_while_they_speak(service: Running, tmp_path:
     # Then both are in segments or in later corrections
     lines = re.findall(r"^(?: *\d+\.\d s  |from .+ s: )(SPEAKER_\d\d)", printed, re.MULTILINE)
     assert set(lines) == {"SPEAKER_00", "SPEAKER_01"}
+
+
+@pytest.mark.parametrize("codec", ["pcm_s16le", "mulaw"])
+async def test_a_telephone_call_is_printed_while_it_lasts(service: Running, codec: str) -> None:
+    # Given the example, and a call in the format of Asterisk
+    options = ["ulaw"] if codec == "mulaw" else []
+    call, packets = uuid4(), [pack(">BH", 0x10, len(audio)) + audio for audio in telephone_audio(read(CLIP), codec)]
+    async with started(service.settings.nats_url, BIN / "python", "audiosocket.py", "0", *options) as program:
+        port = int((await line_with(program, "waiting for calls")).split()[-1])
+        # When it comes: its id, then packets of 20 ms as they are spoken, then the end
+        _, calling = await asyncio.open_connection("127.0.0.1", port)
+        calling.write(pack(">BH", 0x01, 16) + call.bytes)
+        for packet in packets:
+            calling.write(packet)
+            await asyncio.sleep(0.02)
+        calling.write(pack(">BH", 0x00, 0))
+        # Then its text is printed, with its id
+        lines = [await line_with(program, f"{call} ")]
+        while "has ended" not in lines[-1]:
+            lines.append(await line_with(program, f"{call} "))
+        calling.close()
+    assert has_the_text(" ".join(lines))
 
 
 async def test_the_node_client_compiles_strictly_and_transcribes(

@@ -124,9 +124,16 @@ class _Channel:
         if frame is None:
             yield from self._complete(self.utterances.flush())
 
-    def finalize(self) -> Iterator[Window]:
-        """End the utterance in progress, and yield it."""
-        yield from self._complete(self.utterances.finalize())
+    def finalize(self, at: float | None = None) -> Iterator[Window]:
+        """End the utterance in progress, `at` a time within it (seconds) or where its speech ends, and yield it."""
+        yield from self._complete(self.utterances.finalize(at))
+
+    def answered(self) -> Iterator[Window]:
+        """End the utterance in progress in the pause after which another person has begun to speak, and yield it."""
+        if self.speakers:
+            while (utterance := self.utterances.current()) and (end := self.speakers.change(self._own(utterance))):
+                yield from self.finalize(end)
+                self._before.clear()  # the context of a person is what the same person has said
 
     def speaking(self) -> str | None:
         """Label the speakers of the complete utterances; return the label of who is speaking at the end of the audio.
@@ -237,6 +244,8 @@ class _Stream:
                 yield from channel.process(None)
             elif job.finalize:
                 yield from channel.finalize()
+            else:
+                yield from channel.answered()
 
     @property
     def _seconds(self) -> float:

@@ -1,11 +1,12 @@
 """Detect utterances in live audio, which is transcribed utterance by utterance.
 
 An utterance ends in a pause of 0.5 s; an utterance longer than 15 s is cut at its quietest frame. While an utterance
-may still continue, it is open; once its last words are followed by the start of a pause, it is closing.
+may still continue, it is open; once its last words are followed by the start of a pause, it is closing. `finalize` ends
+an open utterance early, because a client has requested its text, or because another person has begun to speak.
 
-Each utterance depends only on the speech after the previous one. So a job that begins where an utterance ended, or at
-any other time up to which all utterances were detected, detects the same utterances as a job that begins at the start
-of the recording.
+Each other utterance depends only on the speech after the previous one. So a job that begins where an utterance ended,
+or at any other time up to which all utterances were detected, detects the same utterances as a job that begins at the
+start of the recording.
 """
 
 from collections.abc import Iterator
@@ -122,14 +123,17 @@ class UtteranceDetector:
         self._rest = self._rest[:0]
         return list(self._complete(whole=True))
 
-    def finalize(self) -> list[UnpackedWindow]:
+    def finalize(self, at: float | None = None) -> list[UnpackedWindow]:
         """End the utterance in progress as if its pause were over, and return it, if there is one.
 
-        Less speech than an utterance needs stays, because it may be the beginning of a word.
+        Less speech than an utterance needs stays, because it may be the beginning of a word. `at`: a time within the
+        utterance, in seconds, at which to end it; what follows begins another one.
         """
         utterance = self._next()
         if utterance is None:
             return []
+        if at is not None:
+            utterance = utterance._replace(end=round(at * FRAMES_PER_SECOND) - self.buffer.start)
         window = self._window(utterance)
         self.buffer.drop(utterance.end)
         return [window]

@@ -3,6 +3,7 @@
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 import numpy as np
 from natscribe.schemas.diarization import Turn
@@ -16,6 +17,7 @@ from app.engines.diarization.live_windows import SpeechWindow, WindowEmbedder
 from app.engines.diarization.networks import Networks
 from app.engines.messages import LiveDiarization, LiveSpeakerOptions, RecordingEmbeddings, SpeakerEmbedding
 
+_MIN_TURN = SAMPLE_RATE  # samples: so much speech after a change of the speaker
 _LONG = 3  # windows, 3 s: so much new speech of an open utterance is labelled before its end
 
 
@@ -54,6 +56,19 @@ class LiveSpeakers:
             self._label(windows)
         label = self.labels.nearest(windows[-1]) if windows else None
         return None if label is None else self._name(label)
+
+    def change(self, utterance: UnpackedWindow) -> float | None:
+        """Return the middle of the first pause in which the speaker changes, in seconds; None: there is none.
+
+        The next speaker has to have spoken for a second, and both have to have labels already. `utterance`: an
+        utterance in progress as far as its audio has arrived.
+        """
+        for before, after in pairwise(self._embedder.windows(utterance, is_open=True)):
+            if before.end < after.start <= after.end - _MIN_TURN:
+                labels = self.labels.nearest(before), self.labels.nearest(after)
+                if None not in labels and labels[0] != labels[1]:
+                    return (before.end + after.start) / 2 / SAMPLE_RATE
+        return None
 
     def add(self, utterance: UnpackedWindow) -> None:
         """Add a complete utterance, and label the speakers of the last two minutes again, as it may change them.

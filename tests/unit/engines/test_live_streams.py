@@ -54,6 +54,10 @@ class Unknown(LiveSpeakers):
     def open(self, utterance: UnpackedWindow) -> None:
         """Recognize nobody."""
 
+    def change(self, _: UnpackedWindow) -> float | None:
+        """Notice no change of the speaker."""
+        return None
+
     def diarization(self, _: float) -> LiveDiarization:
         return LiveDiarization(turns=[], merged={}, settled_until=0, embedded=None, state="")
 
@@ -199,6 +203,34 @@ def test_utterances_have_a_language_after_each_pause_if_several_people_may_speak
     assert len(unpack_speech(window.speech)) == len(unpack(window.samples)) / FRAME
     # And without speakers, an utterance is one region
     assert len(last(None).regions) == 2
+
+
+class Answered(Unknown):
+    """A diarization that detects another person after second 3.1, when this person has spoken for a second."""
+
+    def change(self, utterance: UnpackedWindow) -> float | None:
+        """Notice the other person."""
+        ((start, end),) = utterance.regions
+        return 3.1 if start < 3.1 and end > 4.2 else None
+
+
+def test_an_utterance_ends_when_another_person_has_spoken_for_a_second() -> None:
+    # Given somebody who is answered after a short pause
+    samples, people = signal((0, 1), (1, 2), (0, 0.2), (1, 2), (0, 1)), Answered()
+    streams, early, late = LiveStreams(LIMIT, loudness, lambda *_: [people]), 4 * RATE, round(4.5 * RATE)
+    # When the other person has only begun to speak, then the utterance continues
+    begun = process(streams, samples[:early], first=True, speakers=LiveSpeakerOptions())
+    assert begun.windows == []
+    # When the other person has spoken for a second, then it ends in the pause, although nobody is silent
+    answered = process(streams, samples[early:late])
+    (first,) = answered.windows
+    assert first.regions == [pytest.approx((0.7, 3.1), abs=0.05)]
+    assert answered.open[0].start == first.end
+    # And the answer follows it without a gap, once it is over, and has its speech for the speakers alone
+    (second,) = process(streams, samples[late:]).windows
+    assert second.start == first.end
+    assert second.end == pytest.approx(5.33, abs=0.05)
+    assert people.speech == pytest.approx([2.0, 2.0], abs=0.1)
 
 
 @pytest.mark.parametrize("job_s", [0.25, 30], ids=["as people speak", "at once"])

@@ -107,6 +107,36 @@ def test_a_long_utterance_has_a_label_before_its_end() -> None:
     assert speakers.open(utterance(1, 1, seconds=2)) == "SPEAKER_00"
 
 
+@pytest.mark.parametrize(
+    ("known", "pause", "answer", "change"),
+    [
+        ((1, 2), 0.2, 2.0, True),
+        ((1, 2), 0.2, 0.8, False),  # too short to know who it is
+        ((1, 2), 0.0, 2.0, False),  # an end within a word would cost the word
+        ((2,), 0.2, 2.0, False),  # nobody knows yet whether the first one is another person
+        ((1,), 0.2, 2.0, False),
+    ],
+)
+def test_a_change_of_the_speaker_is_noticed_in_a_pause(
+    known: Sequence[int], pause: float, answer: float, *, change: bool
+) -> None:
+    # Given people who have spoken before
+    (speakers,) = channels(1)
+    for number, person in enumerate(known):
+        speakers.add(utterance(person, number))
+    # When somebody speaks for two seconds, while the other one answers
+    begins, spoken = 2 * (SECONDS + 1), round(2 * SAMPLE_RATE / FRAME)
+    silent = slice(spoken, spoken + round(pause * SAMPLE_RATE / FRAME))
+    asked, answered = utterance(1, 2, seconds=2 + pause), utterance(2, 2, seconds=2 + pause + answer)
+    asked.speech[silent] = answered.speech[silent] = 0
+    NETWORKS.person = 1
+    assert speakers.change(asked) is None
+    NETWORKS.person = 2
+    # Then the change is noticed if both are known, and have spoken long enough
+    noticed = speakers.change(answered)
+    assert noticed == (pytest.approx(begins + 2 + pause / 2, abs=0.1) if change else None)
+
+
 def test_another_process_continues_with_the_labels() -> None:
     # Given the state of a stream with two speakers
     (speakers,) = channels(1)
