@@ -209,7 +209,7 @@ class Container:
         )
         self.live_transcriber = LiveTranscriber(
             self.nats,
-            self.publishers.partials,
+            self.publishers,
             self.engine,
             self.windows,
             self.diarizer,

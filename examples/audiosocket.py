@@ -1,4 +1,4 @@
-"""Print what is said in telephone calls that Asterisk connects by AudioSocket: `python audiosocket.py PORT [ulaw]`."""
+"""Print the turns of telephone calls that Asterisk connects by AudioSocket: `python audiosocket.py PORT [ulaw]`."""
 
 import asyncio
 import struct
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from uuid import UUID
 
-from natscribe import Client, ClientError, Codec, Live, LiveAudio, SegmentsEvent
+from natscribe import Client, ClientError, Codec, Live, LiveAudio, TurnEvent, TurnState
 
 HANGUP, CALL_ID = 0x00, 0x01
 # Signed 16-bit samples; with `ulaw`, the channel driver of Asterisk sends mu-law in packets of the first kind.
@@ -26,22 +26,21 @@ async def packets(reader: StreamReader) -> AsyncIterator[tuple[int, bytes]]:
 
 
 async def show(live: Live, call: str) -> None:
-    """Print each text as soon as it is final."""
+    """Print each turn when it has ended; an agent would answer here, and be silent when a turn has started."""
     async for event in live:
-        if isinstance(event, SegmentsEvent):
-            for segment in event.segments:
-                print(f"{call} {segment.start:.1f} s: {segment.text}", flush=True)
+        if isinstance(event, TurnEvent) and event.state is TurnState.ENDED:
+            print(f"{call} {event.start:.1f} s: {event.text}", flush=True)
 
 
 async def transcribe(client: Client, reader: StreamReader, codec: Codec) -> None:
-    """Send the audio of one call to a live task of its own, and print its text."""
+    """Send the audio of one call to a live task of its own, and print its turns."""
     call, received = "unknown", packets(reader)
     async for kind, payload in received:
         if kind == CALL_ID:
             call = str(UUID(bytes=payload))
         elif kind in SAMPLE_RATES:
             audio = LiveAudio(codec=codec, sample_rate=SAMPLE_RATES[kind])
-            async with client.live(audio=audio, user_id="telephone") as live:
+            async with client.live(audio=audio, user_id="telephone", turns=True) as live:
                 showing = asyncio.create_task(show(live, call))
                 await live.send(payload)
                 async for next_kind, samples in received:

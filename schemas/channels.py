@@ -25,7 +25,7 @@ from .event_headers import (
 )
 from .headers import FrameHeaders, Headers, RequestHeaders, TaskHeaders
 from .kinds import TASKS, Result
-from .live import Partial, SpeakersEvent
+from .live import Partial, SpeakersEvent, TurnEvent
 from .progress import ProgressEvent
 from .redaction import Redacted, RedactRequest
 from .requests import (
@@ -228,6 +228,7 @@ SPEAKERS = Event(
 PARTIALS = Event(
     subjects.partials(_ID), "partials", "followPartials", "Partial results", Partial, headers=PartialHeaders
 )
+TURNS = Event(subjects.turns(_ID), "turns", "followTurns", "Turns", TurnEvent, headers=PartialHeaders)
 RESULTS = Event(
     subjects.results(_ID),
     "results",
@@ -330,7 +331,7 @@ DISCOVERY = tuple(
 )
 CHANNELS = (
     *TASK_QUEUES.values(),
-    *(FRAMES, PROGRESS, SEGMENTS, SPEAKERS, PARTIALS, RESULTS, ERASED),
+    *(FRAMES, PROGRESS, SEGMENTS, SPEAKERS, PARTIALS, TURNS, RESULTS, ERASED),
     *(STATUS, RESULT, LIST, QUEUE, WORKERS, CANCEL, DELETE, REDACT),
     *(ENROLL, VOICES, RENAME, FORGET, FORGOTTEN),
     *(DEAD_LETTERS, REPLAY, DELETE_LETTERS),

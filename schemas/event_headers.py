@@ -96,7 +96,7 @@ class ErasedHeaders(CloudEventHeaders):
 
 
 class PartialHeaders(Headers):
-    """Headers of a partial result."""
+    """Headers of a partial result, or of an event of a turn."""
 
     content_type: Literal["application/json"] = Field("application/json", alias="content-type", description=WRITTEN)
 

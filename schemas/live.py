@@ -100,6 +100,9 @@ class LiveTask(SpeakerBounds, TranscribeOptions, LiveTaskIdentity):  # the last 
         "is transcribed separately has speakers of its own.",
     )
     word_timestamps: bool = Field(default=False, description="Return the time and probability of each word.")
+    turns: bool = Field(
+        default=False, description="Publish events about turns on `turns.{task_id}`: who begins, pauses, and has ended."
+    )
 
     @model_validator(mode="after")
     def _check_identify(self) -> Self:
@@ -128,6 +131,7 @@ class LiveKeywords(TranscribeKeywords, total=False):
     min_speakers: int | None
     max_speakers: int | None
     word_timestamps: bool
+    turns: bool
 
 
 class Partial(Message):
@@ -151,6 +155,34 @@ class Partial(Message):
     speaker: Speaker | None = Field(
         None, description="Probable speaker of the last words; null if unknown, or without `diarize`."
     )
+
+
+class TurnState(DescribedEnum):
+    """What has happened in a turn."""
+
+    STARTED = "started", "Somebody has begun to speak."
+    EAGER_END = (
+        "eager_end",
+        "There is a short pause, and `text` is the text of the turn if nobody continues. `resumed` or `ended` follows.",
+    )
+    RESUMED = "resumed", "The turn continues after all: its `text` is not what the last `eager_end` has said."
+    ENDED = "ended", "The turn is over, and its segments are stored. Right after `eager_end`, the text is the same."
+
+
+class TurnEvent(Message):
+    """An event of a turn: what somebody says up to a pause of half a second, in a live task with `turns`.
+
+    Turns events are sent over core NATS and not stored. A channel has one turn at a time. If another worker takes over
+    the task, a turn may start again without having ended.
+    """
+
+    task_id: TaskId
+    state: TurnState = Field(strict=False, description="What has happened.")
+    channel: Channel | None = Field(None, description="Number of the channel, from 0; null: the channels are mixed.")
+    start: Start = Field(description="Start of the turn, in seconds from the start of the audio.")
+    end: End = Field(description="End of the audio that the event is about, in seconds from the start of the audio.")
+    text: str = Field("", description="Text of the turn; empty in `started` and `resumed`.", examples=["Good morning."])
+    speaker: Speaker | None = Field(None, description="Probable speaker; null if unknown, or without `diarize`.")
 
 
 class SameSpeaker(Message):

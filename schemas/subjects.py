@@ -119,6 +119,11 @@ def partials(task_id: str) -> str:
     return f"partials.{task_id}"
 
 
+def turns(task_id: str) -> str:
+    """Return the subject of the turns events of a live task."""
+    return f"turns.{task_id}"
+
+
 def forgotten(voice: str) -> str:
     """Return the subject of the event that an enrolled voice was deleted."""
     return f"voices.forgotten.{voice}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from natscribe.client import Live
-from natscribe.schemas.live import Partial, SpeakersEvent
+from natscribe.schemas.live import Partial, SpeakersEvent, TurnEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 
@@ -16,7 +16,7 @@ from tests.truth.recordings import RATE, Samples, read
 from tests.waiting import eventually
 
 FRAME_S = 0.1
-Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial
+Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial | TurnEvent
 
 
 def joined(clips: Sequence[Path], pause: float = 1.0) -> Samples:

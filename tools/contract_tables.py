@@ -9,7 +9,7 @@ from typing import Any, Final
 from natscribe.schemas.channels import CHANNELS, Channel
 from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.erased import Erased, ErasureReason
-from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial, SpeakersEvent
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial, SpeakersEvent, TurnEvent, TurnState
 from natscribe.schemas.progress import State
 from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
 from natscribe.schemas.wire import TASK_ID_PATTERN
@@ -125,6 +125,8 @@ TABLES: Final[dict[str, Callable[[], Rows]]] = {
     "codec": lambda: ([f"`{codec}`", codec.meaning] for codec in Codec),
     "state": lambda: ([f"`{state}`", "yes" if state.ended else "no", state.meaning] for state in State),
     "partial field": _meanings(Partial),
+    "turn field": _meanings(TurnEvent),
+    "turn state": lambda: ([f"`{state}`", state.meaning] for state in TurnState),
     "speakers field": _meanings(SpeakersEvent),
     "erased field": _meanings(Erased),
     "reason": lambda: ([f"`{reason}`", reason.meaning] for reason in ErasureReason),

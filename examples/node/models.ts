@@ -165,6 +165,7 @@ export interface LiveTask {
   'identify'?: boolean | null;
   'diarize'?: boolean | null;
   'word_timestamps'?: boolean | null;
+  'turns'?: boolean | null;
 }
 export interface Model {
   'name': string;
@@ -439,6 +440,15 @@ export interface Turn {
   'end': number;
   'speaker': string;
 }
+export interface TurnEvent {
+  'task_id': string;
+  'state': TurnState;
+  'channel': number | null;
+  'start': number;
+  'end': number;
+  'text': string;
+  'speaker': string | null;
+}
 export interface UserLoad {
   'user_id': number | string | null;
   'waiting': number;
@@ -538,6 +548,7 @@ export type Stage = "fetching" | "decoding" | "transcribing" | "diarizing" | "me
 export type State = "scheduled" | "queued" | "running" | "retrying" | "completed" | "failed" | "cancelled";
 export type StatusRequests = TaskStatus | ErrorReply;
 export type TaskType = "transcription" | "diarization" | "live";
+export type TurnState = "started" | "eager_end" | "resumed" | "ended";
 export type VoicesRequests = VoicePage | ErrorReply;
 export type WindowRequests = WindowReply | ErrorReply;
 export type WorkerRequests = WorkerInfo | ErrorReply;

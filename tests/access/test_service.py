@@ -17,7 +17,7 @@ from natscribe.client.errors import ClientError
 from natscribe.schemas import subjects
 from natscribe.schemas.erased import Erased
 from natscribe.schemas.errors import ErrorCode
-from natscribe.schemas.live import Partial
+from natscribe.schemas.live import Partial, TurnEvent
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, Source, TranscriptionResult
@@ -93,12 +93,13 @@ async def in_queue(client: Client, queue: TaskType, priority: Priority) -> str:
 
 
 async def a_live_task(publisher: Client, follower: Nats) -> str:
-    """Live audio with speakers that is stored as a recording, and a reader of its partial results."""
-    partials = await follower.subscribe("partials.*")
-    async with publisher.live(keep_audio=True, diarize=True) as live:
+    """Live audio with speakers that is stored as a recording, and a reader of its partial results and turns."""
+    partials, turns = await follower.subscribe("partials.*"), await follower.subscribe("turns.*")
+    async with publisher.live(keep_audio=True, diarize=True, turns=True) as live:
         await live.send(4 * SECOND)
         partial = Partial.model_validate_json((await partials.next_msg(timeout=10)).data)
-    assert partial.task_id == live.task_id
+    turn = TurnEvent.model_validate_json((await turns.next_msg(timeout=10)).data)
+    assert (partial.task_id, turn.task_id) == (live.task_id, live.task_id)
     assert (await live.result()).source is Source.LIVE
     return live.task_id
 

@@ -46,8 +46,8 @@ class EarlyText:
         """How many utterances of the task the engine accepts at the same time."""
         return self._windows.room
 
-    def start(self, window: Window, previous: str | None) -> None:
-        """Start to transcribe a closing utterance, i.e. one in a pause that may end it.
+    def start(self, window: Window, previous: str | None) -> "asyncio.Task[WindowText]":
+        """Start to transcribe a closing utterance, i.e. one in a pause that may end it; return the transcription.
 
         An earlier transcription in the same channel is cancelled, unless `transcribe` has already requested its text.
         `previous`: the language spoken before the utterance, None if unknown.
@@ -57,6 +57,7 @@ class EarlyText:
         text = asyncio.create_task(self._windows.transcribe(window, self._options, previous, Rank.LIVE))
         text.add_done_callback(drop_error)  # `transcribe` raises it
         self._started[window.channel] = _StartedTranscription(window.regions, previous, text)
+        return text
 
     async def transcribe(
         self, window: Window, options: TranscribeOptions, previous: str | None, rank: Rank

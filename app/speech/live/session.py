@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from faststream.nats.publisher.usecase import LogicPublisher
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
-from natscribe.schemas.live import LiveTask, Partial
+from natscribe.schemas.live import LiveTask, Partial, TurnEvent
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Source, TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
@@ -37,9 +36,11 @@ from app.speech.live.names import LiveNames
 from app.speech.live.partials import PartialPublisher
 from app.speech.live.source import ClosingUtterance, LiveSource, Mark
 from app.speech.live.speakers import SpeakerHistory
+from app.speech.live.turns import TurnPublisher
 from app.speech.transcript import TaskTranscript
 from app.speech.updates import Append, Checkpoint, NewText, Progress, SpeakerState
 from app.speech.window_pipeline import WindowPipeline
+from app.storage.jetstream.publishers import Publishers
 from app.storage.recordings.recording import Recording
 
 SILENT_S = 60.0  # silence of a channel after which the checkpoint moves on without a text
@@ -50,13 +51,13 @@ MAX_MARKS = 100  # in one event, whose size is limited
 class LiveTranscriber:
     """Transcribes live tasks with the engine, several at the same time.
 
-    `publisher`: publishes partial results. `engine`: detects utterances and speakers. `windows`: the queue in which
-    utterances wait for this engine. `diarizer`: diarizes the whole audio of a task with `diarize` when the audio has
-    ended. `_loads`: the running jobs that load models.
+    `publishers`: publish partial results and turns. `engine`: detects utterances and speakers. `windows`: the queue in
+    which utterances wait for this engine. `diarizer`: diarizes the whole audio of a task with `diarize` when the audio
+    has ended. `_loads`: the running jobs that load models.
     """
 
     nats: Client
-    publisher: LogicPublisher
+    publishers: Publishers
     engine: Engine
     windows: WindowQueue
     diarizer: Diarizer
@@ -106,10 +107,15 @@ class LiveTranscriber:
         async with StopScope(hangs, after=self.settings.task_timeout):
             return await run_job(self.engine, Load(options=task.options), Loaded)
 
-    async def publish(self, partial: Partial) -> None:
+    async def publish_partial(self, partial: Partial) -> None:
         """Publish a partial result; do nothing during an outage of NATS."""
         with suppress(NatsError):
-            await self.publisher.publish(partial, subjects.partials(partial.task_id))
+            await self.publishers.partials.publish(partial, subjects.partials(partial.task_id))
+
+    async def publish_turn(self, event: TurnEvent) -> None:
+        """Publish an event of a turn; do nothing during an outage of NATS."""
+        with suppress(NatsError):
+            await self.publishers.turns.publish(event, subjects.turns(event.task_id))
 
 
 class _Utterance(NamedTuple):
@@ -141,7 +147,8 @@ class LiveSession:
         self._early = EarlyText(worker.windows, task.options)
         language, windows = checkpoint.language, self._utterances()
         self._run = WindowPipeline(windows, self._early, None, task.options, language, rank=Rank.LIVE)
-        self._partials = PartialPublisher(task, source, worker.windows, worker.publish, worker.metrics)
+        self._partials = PartialPublisher(task, source, worker.windows, worker.publish_partial, worker.metrics)
+        self._turns = TurnPublisher(source, worker.publish_turn) if task.turns else None
         voices = {label: voice for event in checkpoint.speaker_changes for label, voice in event.voices.items()}
         self._names = LiveNames(task.user_id, source, worker.diarizer.identification, self._name, voices)
         self._transcript = TaskTranscript(task, channels=None if source.channels == [None] else len(source.channels))
@@ -174,6 +181,8 @@ class LiveSession:
             self._metrics.set_lag(self, None)
             await cancel_all([publishing, *naming])
             await self._early.close()
+            if self._turns:
+                await self._turns.close()
 
     async def diarize(self, recording: Recording) -> None:
         """Diarize the whole audio, each separate channel on its own, and add its speakers to the transcript.
@@ -199,10 +208,14 @@ class LiveSession:
 
     async def _utterances(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield utterances and progress of the source; start early transcriptions, and note which utterances wait."""
-        async with aclosing(self._source.utterances(self._partials.needs_open)) as items:
+        async with aclosing(self._source.utterances(self._needs_open)) as items:
             async for item in items:
+                if self._turns:
+                    await self._turns.follow()
                 if isinstance(item, ClosingUtterance):
-                    self._early.start(item.window, self._run.language)
+                    text = self._early.start(item.window, self._run.language)
+                    if self._turns:
+                        self._turns.pause(item.window, text)
                     continue
                 if isinstance(item, Mark):
                     (self._waiting[-1].marks if self._waiting else self._marks).append(item)
@@ -211,6 +224,9 @@ class LiveSession:
                     self._waiting.append(_Utterance(item.channel, item.end, self._source.spoken_at(item.end), []))
                 self._metrics.set_lag(self, self._lag)
                 yield item
+
+    def _needs_open(self) -> bool:
+        return self._partials.needs_open() or (self._turns is not None and self._turns.needs_open())
 
     async def _take(self, item: StageAdvanced | WindowText) -> None:
         """Append a text or progress to the task's log.
@@ -221,6 +237,8 @@ class LiveSession:
         if isinstance(item, WindowText):
             self._measure(item)
             await self._add(item)
+            if self._turns:
+                await self._turns.end(item)
             await self._publish_marks(item.channel, item.end)
         else:
             end = item.processed_seconds

@@ -24,6 +24,7 @@ class Publishers:
         self.results = _declared(broker, contract.RESULTS)
         self.erased = _declared(broker, contract.ERASED)
         self.partials = _declared(broker, contract.PARTIALS)
+        self.turns = _declared(broker, contract.TURNS)
         self.forgotten = _declared(broker, contract.FORGOTTEN)
         self.dead_letters = _declared(broker, contract.DEAD_LETTERS)
         self.windows = _declared(broker, channels.WINDOWS)

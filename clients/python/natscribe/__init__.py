@@ -83,6 +83,8 @@ __all__ = [
     "TaskType",
     "TranscriptionResult",
     "TranscriptionTask",
+    "TurnEvent",
+    "TurnState",
     "UnreachableError",
     "UserQuota",
     "Voice",

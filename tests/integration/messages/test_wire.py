@@ -91,7 +91,7 @@ async def subjects_seen(settings: Settings, wire: Wire) -> AsyncIterator[set[str
 async def say_all(publisher: Publisher, wire: Wire) -> None:
     """Speak until that was shown, and send each request that there is, about tasks that have ended."""
     speaker = Speaker(publisher)
-    await speaker.begin(diarize=True)
+    await speaker.begin(diarize=True, turns=True)
     await speaker.say(3)
     await eventually(lambda: "Partial" in wire.seen())
     await speaker.say(1, end=True)

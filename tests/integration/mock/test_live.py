@@ -11,7 +11,7 @@ from natscribe.jetstream.streams import public_streams
 from natscribe.schemas import subjects
 from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.headers import END
-from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial
+from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial, TurnEvent, TurnState
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import ResultFormat
 from natscribe.schemas.transcription import SegmentsEvent, Source
@@ -37,7 +37,7 @@ async def stored_of(js: JetStreamContext, task_id: str) -> bytes:
     return b"".join(frame.data or b"" for frame in frames)
 
 
-async def heard_by(live: Live) -> list[Event | Partial]:
+async def heard_by(live: Live) -> list[Event | Partial | TurnEvent]:
     async with asyncio.timeout(30):
         return [event async for event in live]
 
@@ -92,6 +92,25 @@ async def test_the_text_is_final_on_request(client: Client, js: JetStreamContext
     # And who requests the text of audio that has ended gets an error
     with pytest.raises(ClientError, match="has ended"):
         await live.finalize()
+
+
+async def test_turns_begin_and_end(client: Client) -> None:
+    # Given seven seconds of live audio, in which somebody speaks twice
+    async with client.live(turns=True) as live:
+        listening = asyncio.create_task(heard_by(live))
+        for _ in range(14):
+            await live.send(SECOND[: len(SECOND) // 2])
+        await live.end()
+        events = await listening
+    # Then each turn begins, and ends with the text that its pause has told
+    turns = [(event.state, event.text) for event in events if isinstance(event, TurnEvent)]
+    said = [(TurnState.EAGER_END, "Good morning."), (TurnState.ENDED, "Good morning.")]
+    assert turns == 2 * [(TurnState.STARTED, ""), *said]
+    # And without the option there are none
+    async with client.live() as live:
+        await live.send(2 * SECOND)
+        await live.end()
+        assert not any(isinstance(event, TurnEvent) for event in await heard_by(live))
 
 
 @pytest.mark.parametrize("mark", ["x" * 65, "a\nb", " a", "ü"])

@@ -10,13 +10,13 @@ from rich.text import Text
 
 from natscribe.cli.console import WARNING, err, out, print_above
 from natscribe.cli.wording import describe, segment_line
-from natscribe.schemas.live import Partial, SpeakersEvent
+from natscribe.schemas.live import Partial, SpeakersEvent, TurnEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.requests import TaskStatus
 from natscribe.schemas.transcription import Segment, SegmentsEvent
 
 _FAIR = 0.2  # estimates agree if they differ by at most this share of the time that is left
-Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial
+Event = ProgressEvent | SegmentsEvent | SpeakersEvent | Partial | TurnEvent
 
 
 class ShownText(Enum):
@@ -118,7 +118,7 @@ class TextDisplay(Display, ABC):
             self._show_partial(event)
         elif isinstance(event, SpeakersEvent):
             self._show_speakers(event)
-        else:
+        elif isinstance(event, SegmentsEvent):
             self._show_segments(event)
 
     def _hidden(self, label: str, event: ProgressEvent) -> dict[str, None]:

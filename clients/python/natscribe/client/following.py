@@ -1,6 +1,7 @@
 """Follows a task: yields its progress and segments events in order, without loss in outages."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from natscribe.client.errors import TaskDeletedError, UnreachableError
 from natscribe.client.permissions import Connection
 from natscribe.jetstream.leader_reads import last_message, next_from
 from natscribe.schemas import subjects
-from natscribe.schemas.live import Partial, SpeakersEvent
+from natscribe.schemas.live import Partial, SpeakersEvent, TurnEvent
 from natscribe.schemas.progress import ProgressEvent
 from natscribe.schemas.transcription import SegmentsEvent
 from natscribe.settings import Settings
@@ -24,6 +25,7 @@ Event = ProgressEvent | SegmentsEvent | SpeakersEvent
 _MIN_PAUSE_S, _MAX_PAUSE_S = 0.05, 2.0  # between two reads; a published event ends a pause early
 # Of two servers of a cluster: they may store segments, what becomes known about speakers, and the end of the task.
 _MAX_CLOCK_DIFFERENCE = timedelta(seconds=1)
+_MAX_TURNS = 1000  # events that nobody has taken
 _EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
 
 
@@ -95,11 +97,15 @@ async def follow_all(connection: Connection) -> AsyncGenerator[ProgressEvent]:
 
 
 class Partials:
-    """Buffers the newest partial result of each channel of a live task until it is taken or replaced."""
+    """Buffers the newest partial result of each channel of a live task until it is taken or replaced.
+
+    Also buffers the turns events of the task, all of which are taken.
+    """
 
     def __init__(self) -> None:
         self.published = asyncio.Event()
         self._newest: dict[int | None, Partial] = {}
+        self._turns = deque[TurnEvent](maxlen=_MAX_TURNS)
 
     async def receive(self, message: Msg) -> None:
         """Store the partial result in a message; a message without one is ignored."""
@@ -108,8 +114,16 @@ class Partials:
             self._newest[partial.channel] = partial
             self.published.set()
 
-    def take(self) -> Partial | None:
-        """Remove and return one of the stored partial results, of any channel; None if there are none."""
+    async def receive_turn(self, message: Msg) -> None:
+        """Store the turns event in a message; a message without one is ignored."""
+        with suppress(ValueError):
+            self._turns.append(TurnEvent.model_validate_json(message.data))
+            self.published.set()
+
+    def take(self) -> Partial | TurnEvent | None:
+        """Remove and return the oldest turns event, or else a partial result of any channel; None if there are none."""
+        if self._turns:
+            return self._turns.popleft()
         return self._newest.pop(next(iter(self._newest)), None) if self._newest else None
 
     def drop_replaced(self, event: SegmentsEvent) -> None:
@@ -169,8 +183,8 @@ class Follower:
                 if isinstance(event, ProgressEvent | SegmentsEvent):
                     yield event
 
-    async def with_partials(self) -> AsyncGenerator[Event | Partial]:
-        """Yield past and new events of a live task in order until the task ends, with partial results in between.
+    async def with_partials(self) -> AsyncGenerator[Event | Partial | TurnEvent]:
+        """Yield past and new events of a live task in order until the task ends, with partials and turns in between.
 
         A partial result is skipped if segments have already replaced it. An event about speakers follows the segments
         to which it refers.

@@ -23,7 +23,7 @@ from natscribe.client.permissions import Connection
 from natscribe.client.submission import Submission, build_message
 from natscribe.schemas import subjects
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import LiveAudio, LiveTask, Partial, SpeakersEvent
+from natscribe.schemas.live import LiveAudio, LiveTask, Partial, SpeakersEvent, TurnEvent
 from natscribe.schemas.progress import ProgressEvent, State
 from natscribe.schemas.requests import TaskRequest, TaskStatus
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult
@@ -59,6 +59,7 @@ class Live:
         self.speakers = LiveSpeakers(self._voices_of_user)
         self._end: ProgressEvent | None = None
         self._audio_ended = False
+        self._has_turns = isinstance(self._task, LiveTask) and self._task.turns
         self._adding = asyncio.Lock()  # of frames, which have to stay in order
 
     @property
@@ -75,6 +76,9 @@ class Live:
                 subscription = await self._connection.subscribe(subject, cb=receive)
                 opened.push_async_callback(_unsubscribe, subscription)
             audio, first = await (self._resume() if isinstance(self._task, str) else self._submit(self._task))
+            if self._has_turns:  # the first turn needs audio, which is not sent yet
+                turns = await self._connection.subscribe(subjects.turns(self.task_id), cb=self._partials.receive_turn)
+                opened.push_async_callback(_unsubscribe, turns)
             self._splitter = FrameSplitter(audio)
             self._frames = FramePublisher(self._connection, self.task_id, first, max_bytes=self._splitter.max_bytes)
             opened.push_async_callback(self._frames.close)
@@ -154,12 +158,12 @@ class Live:
         if self._end is None:
             await self._frames.wait_until_stored()
 
-    def __aiter__(self) -> AsyncGenerator[Event | Partial]:
+    def __aiter__(self) -> AsyncGenerator[Event | Partial | TurnEvent]:
         """Return an iterator over all events and partial results, like `events`."""
         return self.events()
 
-    async def events(self) -> AsyncGenerator[Event | Partial]:
-        """Yield all events and partial results of the task, until the task ends.
+    async def events(self) -> AsyncGenerator[Event | Partial | TurnEvent]:
+        """Yield all events and partial results of the task, and its turns if it has the option, until the task ends.
 
         Before an event is yielded, the attribute `speakers` of this object is updated.
         """
@@ -216,7 +220,7 @@ class Live:
         number, has_ended = await next_number(self._connection, self._settings.stream_names.live, self.task_id)
         if has_ended or status.state.ended:
             raise _audio_ended(self.task_id)
-        audio, self._user_id = status.task.audio, status.task.user_id
+        audio, self._user_id, self._has_turns = status.task.audio, status.task.user_id, status.task.turns
         if self._audio not in {None, audio}:
             formats = f"codec {audio.codec.value}, rate {audio.sample_rate}, channels {audio.channels}"
             what = f"The audio of {self.task_id} has {formats}"

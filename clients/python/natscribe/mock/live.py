@@ -15,7 +15,7 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.headers import END, FINALIZE, MARK_PATTERN
 from natscribe.schemas.kinds import Result
-from natscribe.schemas.live import LiveAudio, LiveTask, Partial
+from natscribe.schemas.live import LiveAudio, LiveTask, Partial, TurnEvent, TurnState
 from natscribe.schemas.progress import MIN_EVENT_INTERVAL_S, Stage
 from natscribe.schemas.transcription import Segment, Source, Word
 
@@ -133,6 +133,8 @@ class LiveAttempt:
             self.report(f"{self.task.task_id}: segments up to {end:.1f} s")
             self.partial_words = 0
         words = self._words()
+        if words and not self.partial_words:
+            await self._publish_turn(TurnState.STARTED)
         if len(words) > self.partial_words:
             self.partial_words = len(words)
             await self.log.publish(subjects.partials(self.task.task_id), self._partial(words))
@@ -152,6 +154,13 @@ class LiveAttempt:
         segment = self._segment(number, processed_seconds)
         if not (self.sent.word_timestamps or self.sent.diarize):
             segment = segment.model_copy(update={"words": None})
+        if not self.partial_words:
+            await self._publish_turn(TurnState.STARTED)
+        await self._publish_turn(TurnState.EAGER_END, segment.text)
+        await self._store(number, segment, processed_seconds, mark)
+        await self._publish_turn(TurnState.ENDED, segment.text, number)
+
+    async def _store(self, number: int, segment: Segment, processed_seconds: float, mark: str | None) -> None:
         async with self.task.appending():
             if not self.sent.diarize:
                 await self.log.append_segment(self.task, segment, processed_seconds, mark)
@@ -162,6 +171,14 @@ class LiveAttempt:
             if number == 1 and segment.speaker:
                 turn = Turn(start=segment.start, end=segment.end, speaker=segment.speaker)
                 await self.log.append_speakers(self.task, [turn], 0.0)
+
+    async def _publish_turn(self, state: TurnState, text: str = "", number: int | None = None) -> None:
+        """Publish an event of the turn of an utterance, by default the current one, if the task has turns."""
+        if self.sent.turns:
+            start = (self._number if number is None else number) * UTTERANCE_S + examples.SEGMENT.start
+            fields = {"task_id": self.sent.task_id, "start": start, "end": self.audio.seconds}
+            event = TurnEvent(state=state, text=text, **fields)
+            await self.log.publish(subjects.turns(self.sent.task_id), event)
 
     async def _append_progress(self) -> None:
         done = min(self._start, self.audio.seconds)
