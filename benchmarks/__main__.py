@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import cluster, finalize, fleet, latency, live, memory, sharing, speakers, speech, word_times
+from benchmarks import cluster, finalize, fleet, latency, live, memory, sharing, silence, speakers, speech, word_times
 from benchmarks.machine import commit, machine, versions
 from benchmarks.record import Record
 from benchmarks.report import Findings
@@ -22,6 +22,7 @@ PARTS: dict[str, Callable[[Sizes], Awaitable[Findings]]] = {
     "sharing": sharing.measure,
     "live": live.measure,
     "finalize": finalize.measure,
+    "silence": silence.measure,
     "latency": latency.measure,
     "cluster": cluster.measure,
     "memory": memory.measure,

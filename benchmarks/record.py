@@ -22,6 +22,7 @@ PARTS = {
     "sharing": "One recording on two workers",
     "live": "Live audio",
     "finalize": "Live text on request",
+    "silence": "Live audio without speech",
     "latency": "Starts, and tasks without work",
     "cluster": "Three NATS servers",
     "memory": "Memory",

@@ -27,6 +27,7 @@ class Sizes:
     live_seconds: float | None = None  # of each recording; None: all
     finalize_streams: tuple[int, ...] = (1, 6)  # at once
     finalize_messages: int = 20  # of each language in a stream alone; half of them in each of several
+    silent_hours: float = 10.0
     fleets: tuple[int, ...] = (1, 4, 16, 64)  # workers
     fleet_idle_s: float = 60.0  # a multiple of the time that a pull stays open
     fleet_tasks: int = 10  # of each worker
@@ -56,6 +57,7 @@ def smoke(log: Callable[[str], None]) -> Sizes:
         live_seconds=10.0,
         finalize_streams=(1,),
         finalize_messages=2,
+        silent_hours=0.01,
         fleets=(2,),
         fleet_idle_s=2.0,
         fleet_tasks=2,
