@@ -93,6 +93,18 @@ class SpeechDetector:
         return np.asarray(speech, np.float32).ravel()
 
 
+def speech_in_chunk(chunk: Samples) -> Probabilities:
+    """Return the probability of speech in each frame of a chunk of a recording, shape (frames,).
+
+    `chunk`: a multiple of 512 samples, which may be changed. If it is from a telephone, the network gets it together
+    with its envelope.
+    """
+    low, all_power = _powers(chunk).sum(axis=0)
+    if low < _MAX_LOW_SHARE * all_power:
+        chunk = _with_fundamental(np.concatenate([np.zeros(_LONG, np.float32), chunk]))
+    return np.asarray(get_vad_model()(chunk), np.float32).ravel()
+
+
 def _frames(audio: Samples) -> Samples:
     """Return the frames of the audio, each with the 64 samples before it, shape (frames, 576)."""
     return np.lib.stride_tricks.sliding_window_view(audio, _CONTEXT + FRAME)[::FRAME]

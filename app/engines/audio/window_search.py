@@ -9,6 +9,7 @@ from app.engines.audio.channels import channels_differ
 from app.engines.audio.decoding import decode, probe
 from app.engines.audio.limits import Budget, Limit
 from app.engines.audio.samples import pack, pack_speech
+from app.engines.audio.speech_detector import speech_in_chunk
 from app.engines.audio.windows import detect_windows
 from app.engines.messages import FindWindows, RecordingOpened, WindowFound, WindowSearchAdvanced, WindowSearchDone
 from app.engines.windows import Window
@@ -33,7 +34,7 @@ def find_windows(
     if job.choose and 1 < channels <= MAX_CHANNELS and channels_differ(job.path, budget, duration, channels):
         channel = 0
     yield RecordingOpened(duration_seconds=duration, channels=channels, channel=channel)
-    for detected in detect_windows(decode(job.path, budget, channel), job.start_at):
+    for detected in detect_windows(decode(job.path, budget, channel), job.start_at, speech_in_chunk):
         for window in detected.windows:
             samples, speech = pack(window.samples), pack_speech(window.speech)
             packed = Window(regions=list(window.regions), samples=samples, speech=speech, channel=channel)

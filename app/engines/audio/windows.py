@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from faster_whisper.vad import get_vad_model
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples
@@ -163,15 +162,13 @@ def _empty_chunk(seconds: float) -> Samples:
     return np.zeros(round(seconds * FRAMES_PER_SECOND) * FRAME, np.float32)
 
 
-def detect_windows(
-    audio: Iterable[Samples], start_at: float = 0.0, detector: VoiceDetector | None = None
-) -> Iterator[DetectedWindows]:
+def detect_windows(audio: Iterable[Samples], start_at: float, detector: VoiceDetector) -> Iterator[DetectedWindows]:
     """Detect the windows of speech in a recording after `start_at` (seconds), which is 0 or the end of a window.
 
     `audio`: all samples of the recording, in order. After each chunk (about a minute), yield the windows that are now
     complete.
     """
-    window_detector = _WindowDetector(ceil(start_at * FRAMES_PER_SECOND - 1e-6), detector or get_vad_model())
+    window_detector = _WindowDetector(ceil(start_at * FRAMES_PER_SECOND - 1e-6), detector)
     buffer = window_detector.buffer
     for chunk in chunks(audio):
         window_detector.append(chunk)

@@ -15,6 +15,7 @@ from natscribe.schemas.transcription import Segment, TranscribeOptions
 
 from app.engines.audio.mixing import SAMPLE_RATE
 from app.engines.audio.samples import Samples, pack
+from app.engines.audio.speech_detector import speech_in_chunk
 from app.engines.audio.windows import detect_windows
 from app.engines.family import ComputeOptions
 from app.engines.messages import Transcribe
@@ -53,7 +54,7 @@ def reference_text(name: str) -> str:
 
 
 def batches(samples: Samples, size: int) -> list[list[Window]]:
-    detected = [window for block in detect_windows([samples]) for window in block.windows]
+    detected = [window for block in detect_windows([samples], 0.0, speech_in_chunk) for window in block.windows]
     windows = [Window(regions=list(window.regions), samples=pack(window.samples)) for window in detected]
     return [windows[first : first + size] for first in range(0, len(windows), size)]
 

@@ -9,8 +9,8 @@ from faster_whisper.vad import get_vad_model
 
 from app.engines.audio.decoding import decode
 from app.engines.audio.limits import Budget, Limit
-from app.engines.audio.speech_detector import SECTION, SpeechDetector
-from app.engines.audio.windows import FRAME, SPEECH, WARM_UP
+from app.engines.audio.speech_detector import SECTION, SpeechDetector, speech_in_chunk
+from app.engines.audio.windows import FRAME, SPEECH, WARM_UP, VoiceDetector
 from app.engines.diarization.telephone import simulate_telephone
 
 pytestmark = pytest.mark.xdist_group("voice")  # the probabilities of the whole recording are computed once
@@ -63,14 +63,15 @@ def test_at_full_bandwidth_pieces_give_the_probabilities_of_the_whole(recording:
     assert np.allclose(probabilities(SpeechDetector(), section, 8)[:-1], whole[:-1], rtol=0, atol=1e-4)
 
 
-def test_speech_on_a_telephone_is_detected(recording: Floats) -> None:
+@pytest.mark.parametrize("detect", [SpeechDetector(), speech_in_chunk], ids=["live audio", "a recording"])
+def test_speech_on_a_telephone_is_detected(recording: Floats, detect: VoiceDetector) -> None:
     # Given a section of a recording as a telephone transmits it, of which the network alone detects hardly any speech
     expected = SpeechDetector()(recording[: SECTION * FRAME]) >= SPEECH
     section = simulate_telephone(recording[: SECTION * FRAME])
     network = get_vad_model()(section.copy()).ravel() >= SPEECH
     assert network[expected].mean() <= 0.2
     # Then the detector detects most of the speech, and nothing else
-    detected = SpeechDetector()(section) >= SPEECH
+    detected = detect(section) >= SPEECH
     assert detected[expected].mean() >= 0.75
     assert detected[~expected].mean() <= 0.02
 

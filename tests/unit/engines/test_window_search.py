@@ -34,7 +34,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
         channels.append(channel)
         return ()
 
-    def detect_windows(_pieces: object, start_at: float) -> list[DetectedWindows]:
+    def detect_windows(_pieces: object, start_at: float, _detector: object) -> list[DetectedWindows]:
         probabilities = np.linspace(0, 1, 32, dtype=np.float32)
         windows = [
             UnpackedWindow([(at, at + 1.0)], np.full(16_000, at / 100, np.float32), probabilities)

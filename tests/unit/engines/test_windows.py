@@ -56,7 +56,7 @@ def test_silence_has_no_windows_but_is_processed() -> None:
     samples = samples_of((0.0, 100))
 
     # When it is processed
-    detected = list(detect_windows([samples], detector=loudness))
+    detected = list(detect_windows([samples], 0.0, loudness))
 
     # Then no window is detected, and all of it was decoded
     assert not any(window.windows for window in detected)
