@@ -10,9 +10,9 @@ from .errors import ErrorCode, ErrorDetail
 from .printable import printable
 from .requests import CURSOR_PATTERN, TaskRequest, UserRequest
 from .task_list import LISTED_CURSOR_PATTERN
-from .transcription import LANGUAGE_PATTERN, TERM_PATTERN
+from .transcription import TERM_PATTERN
 from .voices import VOICE_ID_PATTERN, VOICE_NAME_PATTERN
-from .wire import NAME_PATTERN, SPEAKER_PATTERN, TASK_ID_PATTERN, Input
+from .wire import LANGUAGE_PATTERN, NAME_PATTERN, SPEAKER_PATTERN, TASK_ID_PATTERN, Input
 
 MAX_PROBLEMS = 5  # that the line describes
 MAX_NAME_CHARS = 100  # characters of a field's name that the line repeats

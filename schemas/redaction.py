@@ -6,8 +6,7 @@ from typing import Annotated, Final
 from pydantic import BeforeValidator, Field
 
 from .enums import DescribedEnum, of_any_version
-from .transcription import LANGUAGE_PATTERN
-from .wire import Input, Message
+from .wire import LANGUAGE_PATTERN, End, Input, Message, Start
 
 MAX_TEXT_CHARS: Final = 50_000
 MAX_LABEL_CHARS: Final = 100  # of a value that an error compares with the labels
@@ -87,9 +86,13 @@ class Redaction(Input):
     """Which personal data is replaced, and by what."""
 
     entities: Annotated[
-        list[Annotated[EntityType | EntityGroup, BeforeValidator(_known)]],
+        tuple[Annotated[EntityType | EntityGroup, BeforeValidator(_known)], ...],
         Field(
-            min_length=1, max_length=len(_LABELS), description="Types and groups of personal data.", examples=[["pci"]]
+            strict=False,  # JSON has no tuples
+            min_length=1,
+            max_length=len(_LABELS),
+            description="Types and groups of personal data.",
+            examples=[["pci"]],
         ),
     ]
     replace: Replacement = Field(Replacement.LABEL, strict=False, description="What replaces it.")
@@ -99,6 +102,16 @@ class Redaction(Input):
         """All types that are replaced."""
         chosen = (entity.types if isinstance(entity, EntityGroup) else {entity} for entity in self.entities)
         return frozenset().union(*chosen)
+
+
+class TaskRedaction(Redaction):
+    """Which personal data is replaced in the text of a task, and by what."""
+
+    partials: bool = Field(
+        default=False,
+        description="Publish redacted partial results of a live task. Without this option there are none: a partial "
+        "result may have the beginning of a number that no rule knows yet.",
+    )
 
 
 class RedactRequest(Input):
@@ -119,14 +132,37 @@ class RedactRequest(Input):
     redact: Redaction = Field(description="What to replace, and by what.")
 
 
+_Type = Annotated[EntityType, of_any_version(EntityType), Field(description="Type of the personal data.")]
+_Score = Annotated[float, Field(ge=0, le=1, description="How certain the type is, from 0 to 1.", examples=[0.9])]
+_Number = Annotated[
+    int, Field(ge=1, description="Number of the value among those of its type: equal values have one number.")
+]
+
+
 class RedactedEntity(Message):
     """Personal data that was found; its text is never repeated."""
 
-    type: Annotated[EntityType, of_any_version(EntityType)] = Field(description="Type of the personal data.")
+    type: _Type
     start: int = Field(ge=0, description="Where it starts in the text of the request, in characters (code points).")
     end: int = Field(ge=0, description="Where it ends, exclusive.")
-    score: float = Field(ge=0, le=1, description="How certain the type is, from 0 to 1.")
-    number: int = Field(ge=1, description="Number of the value among those of its type: equal values have one number.")
+    score: _Score
+    number: _Number
+
+
+class SpokenEntity(Message):
+    """Personal data that was replaced in the text of a task; its text is never repeated.
+
+    What was given in several segments is an entity in each of them, with one `number`.
+    """
+
+    type: _Type
+    start: Start
+    end: End
+    score: _Score
+    number: _Number
+    channel: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="Number of the channel, from 0; null: the channels were mixed."
+    )
 
 
 class Redacted(Message):

@@ -9,10 +9,12 @@ from typing_extensions import Self, TypedDict
 
 from .enums import DescribedEnum
 from .errors import ErrorDetail
+from .redaction import SpokenEntity, TaskRedaction
 from .task_fields import IDENTIFY_NEEDS_DIARIZE, RecordingTaskFields, TaskIdentity
 from .voices import SpeakerVoices, VoicesError
 from .wire import (
     EXAMPLE_SHA256,
+    LANGUAGE_PATTERN,
     Attempt,
     AudioFileId,
     Duration,
@@ -32,7 +34,6 @@ from .wire import (
 )
 
 Probability = Annotated[float, Field(ge=0, le=1)]
-LANGUAGE_PATTERN = r"^[a-z]{2,3}$"
 Language = Annotated[str, Field(pattern=LANGUAGE_PATTERN, description="ISO 639-1.", examples=["en"])]
 Channel = Annotated[int, Field(ge=0, examples=[0])]
 
@@ -120,6 +121,12 @@ class TranscribeOptions(Input):
     numbers: Numbers = Field(
         Numbers.AS_IS, strict=False, description="Whether numbers are written in digits, or as the model writes them."
     )
+    redact: TaskRedaction | None = Field(
+        None,
+        description="Replace personal data in all text of the task, before anything of it is stored or published. The "
+        "recording itself is not changed. Null: replace nothing.",
+        examples=[{"entities": ["pci", "phone"], "replace": "numbered"}],
+    )
 
     @property
     def options(self) -> "TranscribeOptions":
@@ -145,6 +152,7 @@ class TranscribeKeywords(TypedDict, total=False):
     translate: bool
     channels: Channels
     numbers: Numbers
+    redact: TaskRedaction | None
 
 
 class TranscriptionTask(RecordingTaskFields, TranscribeOptions, TaskIdentity):  # the last base has the first fields
@@ -243,6 +251,9 @@ class SegmentsEvent(Message):
         default_factory=list,
         description="Speech that was detected, but for which the model returned no text; normally empty.",
     )
+    entities: list[SpokenEntity] = Field(
+        default_factory=list, description="What is replaced in the segments; empty without `redact`."
+    )
     finalized: list[str] = Field(
         default_factory=list,
         description="Of a live task: the marks of frames with the header `Natscribe-Finalize` whose text is complete "
@@ -287,6 +298,9 @@ class TranscriptionResult(Message):
         "and with `diarize` also speech to which diarization assigned a speaker but which has no words. Normally "
         "empty; have a person review it. Speech that both miss, such as a distant voice, is not listed. No interval is "
         "listed twice.",
+    )
+    entities: list[SpokenEntity] = Field(
+        default_factory=list, description="What is replaced in the text, sorted by time; empty without `redact`."
     )
     channels: int | None = Field(
         None,

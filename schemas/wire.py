@@ -26,6 +26,7 @@ _ANNOTATIONS = {"title", "description", "default", "examples"}  # in the schema 
 INVISIBLE = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols that are rendered as blanks
 NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]+$"  # no control characters: terminals interpret some as commands
 _LEAP_SECOND = re.compile(r"(?<=:\d\d:)60", re.ASCII)
+LANGUAGE_PATTERN = r"^[a-z]{2,3}$"
 TASK_ID_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
 
 TaskId = Annotated[

@@ -11,8 +11,8 @@ from natscribe.schemas.diarization import DiarizationTask
 from natscribe.schemas.erased import Erased, ErasureReason
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask, Partial, SpeakersEvent, TurnEvent, TurnState
 from natscribe.schemas.progress import State
-from natscribe.schemas.transcription import LANGUAGE_PATTERN, TranscriptionTask
-from natscribe.schemas.wire import TASK_ID_PATTERN
+from natscribe.schemas.transcription import TranscriptionTask
+from natscribe.schemas.wire import LANGUAGE_PATTERN, TASK_ID_PATTERN
 from pydantic import BaseModel
 
 DOCUMENT: Final = Path("docs/contract.md")

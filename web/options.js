@@ -40,7 +40,7 @@ export class Options {
       this.form.reportValidity();
       return undefined;
     }
-    const { language, diarize, identify, translate, vocabulary, channels, numbers, min, max, prompt, model, keep, priority, start } = this.form.elements;
+    const { language, diarize, identify, translate, vocabulary, channels, numbers, redact, min, max, prompt, model, keep, priority, start } = this.form.elements;
     const given = {
       language: language.value || null,
       diarize: diarize.checked,
@@ -49,6 +49,7 @@ export class Options {
       vocabulary: vocabulary.value.split(/[\n,;]/).map((word) => word.trim()).filter(Boolean),
       channels: channels.value,
       numbers: numbers.value,
+      redact: redact.value ? { entities: [redact.value] } : null,
       min_speakers: number(min.value),
       max_speakers: number(max.value),
       prompt: prompt.value.trim() || null,

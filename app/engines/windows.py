@@ -6,6 +6,7 @@ between pauses. These messages are internal to the workers.
 
 from typing import Annotated, Self
 
+from natscribe.schemas.redaction import SpokenEntity
 from natscribe.schemas.transcription import Channel, Interval, Language, Segment, TranscribeOptions
 from natscribe.schemas.wire import Input, Message, Model, Seconds
 from pydantic import Field, model_validator
@@ -106,6 +107,9 @@ class WindowText(Message):
     segments: list[Segment] = Field(description="Segments of the window, with times in the recording.")
     untranscribed: list[Interval] = Field(
         default_factory=list, description="Speech in the window for which the model returned no text."
+    )
+    entities: list[SpokenEntity] = Field(
+        default_factory=list, description="What is replaced in the segments; workers send each other plain text."
     )
     language: Language | None = Field(
         None, description="Language at the end of the window; null if the model does not report it."

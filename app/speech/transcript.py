@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveTask
+from natscribe.schemas.redaction import SpokenEntity
 from natscribe.schemas.transcription import Interval, Segment, Source, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.wire import Model
 
@@ -27,13 +28,14 @@ from app.speech.voices.identification import NOT_REQUESTED, Identification, Iden
 class TaskTranscript:
     """Collects what the result of a task contains: segments, gaps (speech without words), speakers, and partial errors.
 
-    `untranscribed`: the gaps. `channels`: the number of channels if each is transcribed on its own, None if they are
-    mixed. `identified`: the outcome of speaker identification.
+    `untranscribed`: the gaps. `entities`: what is replaced. `channels`: the number of channels if each is transcribed
+    on its own, None if they are mixed. `identified`: the outcome of speaker identification.
     """
 
     task: TranscriptionTask | LiveTask
     segments: list[Segment] = field(default_factory=list)
     untranscribed: list[Interval] = field(default_factory=list)
+    entities: list[SpokenEntity] = field(default_factory=list)
     channels: int | None = None
     identified: IdentificationOutcome = NOT_REQUESTED
     _speakers: int | None = None
@@ -42,6 +44,7 @@ class TaskTranscript:
     def resume(self, checkpoint: Checkpoint) -> None:
         """Start with the segments and gaps that earlier attempts have stored in the checkpoint."""
         self.segments, self.untranscribed = list(checkpoint.segments), list(checkpoint.untranscribed)
+        self.entities = list(checkpoint.entities)
         self._diarization_error = checkpoint.diarization_error if self.task.diarize else None
 
     def add(self, text: WindowText) -> WindowText:
@@ -50,8 +53,11 @@ class TaskTranscript:
         That form has no words if the task needs none, and names the channel if each channel is transcribed on its own.
         """
         segments = [self._for_task(segment, text.channel) for segment in text.segments]
-        text = text.model_copy(update={"segments": segments})
+        channel = text.channel if self.channels is not None else None
+        entities = [entity.model_copy(update={"channel": channel}) for entity in text.entities]
+        text = text.model_copy(update={"segments": segments, "entities": entities})
         self.segments += text.segments
+        self.entities += entities
         self.untranscribed += text.untranscribed
         return text
 
@@ -125,6 +131,7 @@ class TaskTranscript:
             languages=languages,
             duration=duration,
             segments=segments,
+            entities=sorted(self.entities, key=attrgetter("start")),
             untranscribed=merge_intervals(self.untranscribed),  # gaps of two channels may overlap
             channels=self.channels,
             speakers=speakers,

@@ -7,6 +7,7 @@ from natscribe.schemas import kinds
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import SpeakerChanges, SpeakersEvent
 from natscribe.schemas.progress import Stage
+from natscribe.schemas.redaction import SpokenEntity
 from natscribe.schemas.transcription import Interval, Segment
 
 from app.engines.windows import WindowText
@@ -19,8 +20,9 @@ Result = kinds.Result
 class Checkpoint:
     """What earlier attempts at a task have stored, from which the next attempt continues.
 
-    `segments`, `untranscribed`: the text so far, and the speech without text. All audio of `channel` up to
-    `processed_seconds` is transcribed. The channels of a live task are transcribed at the same time: see `reached`.
+    `segments`, `untranscribed`, `entities`: the text so far, the speech without text, and what is replaced. All audio
+    of `channel` up to `processed_seconds` is transcribed. The channels of a live task are transcribed at the same time:
+    see `reached`.
     """
 
     language: str | None = None  # language of the last words
@@ -28,6 +30,7 @@ class Checkpoint:
     processed_seconds: float = 0.0
     segments: tuple[Segment, ...] = ()
     untranscribed: tuple[Interval, ...] = ()
+    entities: tuple[SpokenEntity, ...] = ()
     audio_sha256: str | None = None  # of the recording; None: no text is stored yet
     reached: Mapping[int | None, float] = field(default_factory=dict)  # processed seconds of each channel
     audio_offset: str | None = None  # of a live task: the frame from which to read its audio

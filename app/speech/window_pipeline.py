@@ -291,7 +291,7 @@ def append_or_merge(items: list[Item | WindowText], text: WindowText) -> None:
     """
     last = items[-1] if items else None
     if isinstance(last, WindowText) and last.channel == text.channel and len(last.segments) < MAX_SEGMENTS_PER_TEXT:
-        segments, untranscribed = [*last.segments, *text.segments], [*last.untranscribed, *text.untranscribed]
-        items[-1] = text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
+        lists = ("segments", "untranscribed", "entities")
+        items[-1] = text.model_copy(update={name: [*getattr(last, name), *getattr(text, name)] for name in lists})
     else:
         items.append(text)

@@ -65,7 +65,7 @@ def main(which: str, rounds: int, *, show: bool) -> None:
             found = spans(text, language, list(EntityType))
             for start, end, type_, is_recognized in truth:
                 covered = {at for span in spans(text, language, {type_}) for at in range(span.start, span.end)}
-                is_whole = all(at in covered or not text[at].isalnum() for at in _own(text, start, end))
+                is_whole = all(at in covered or not text[at].isalnum() for at in own_characters(text, start, end))
                 count = counts[type_, is_recognized]
                 count.values += 1
                 count.redacted += is_whole
@@ -81,7 +81,7 @@ def main(which: str, rounds: int, *, show: bool) -> None:
         print(f"{language}: {others / words:.2%} of {words} other words are redacted if all types are")
 
 
-def _own(text: str, start: int, end: int) -> set[int]:
+def own_characters(text: str, start: int, end: int) -> set[int]:
     """Return where a value is in a text, but for the names of speakers and what the other one says between."""
     said = (range(start + turn.start(), start + turn.end()) for turn in _TURN.finditer(text[start:end]))
     return set(range(start, end)).difference(*said)

@@ -158,6 +158,7 @@ export interface LiveTask {
   'translate'?: boolean | null;
   'channels'?: Channels | null;
   'numbers'?: Numbers | null;
+  'redact'?: TaskRedaction | null;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
@@ -311,6 +312,7 @@ export interface SegmentsEvent {
   'processed_seconds': number;
   'segments': Segment[];
   'untranscribed': Interval[];
+  'entities': SpokenEntity[];
   'finalized': string[];
 }
 export interface ServiceInfo {
@@ -352,9 +354,22 @@ export interface SpeakersEvent {
   'voices': Record<string, SpeakerVoice>;
   'settled_until': number;
 }
+export interface SpokenEntity {
+  'type': EntityType;
+  'start': number;
+  'end': number;
+  'score': number;
+  'number': number;
+  'channel': number | null;
+}
 export interface TaskPage {
   'tasks': ListedTask[];
   'more_before': string | null;
+}
+export interface TaskRedaction {
+  'entities': (EntityType | EntityGroup)[];
+  'replace'?: Replacement | null;
+  'partials'?: boolean | null;
 }
 export interface TaskRequest {
   'task_id': string;
@@ -391,6 +406,7 @@ export interface TranscribeOptions {
   'translate'?: boolean | null;
   'channels'?: Channels | null;
   'numbers'?: Numbers | null;
+  'redact'?: TaskRedaction | null;
 }
 export interface TranscriptionResult {
   'kind': 'transcription';
@@ -403,6 +419,7 @@ export interface TranscriptionResult {
   'duration': number;
   'segments': Segment[];
   'untranscribed': Interval[];
+  'entities': SpokenEntity[];
   'channels': number | null;
   'speakers': number | null;
   'diarization_error': ErrorDetail | null;
@@ -427,6 +444,7 @@ export interface TranscriptionTask {
   'translate'?: boolean | null;
   'channels'?: Channels | null;
   'numbers'?: Numbers | null;
+  'redact'?: TaskRedaction | null;
   'min_speakers'?: number | null;
   'max_speakers'?: number | null;
   'keep_seconds'?: number | null;
@@ -489,6 +507,7 @@ export interface WindowRequest {
 export interface WindowText {
   'segments': Segment[];
   'untranscribed': Interval[];
+  'entities': SpokenEntity[];
   'language': string | null;
   'settled': boolean;
   'end': number;

@@ -70,6 +70,7 @@ OPTIONS = {
     "translate": True,
     "channels": "separate",
     "numbers": "digits",
+    "redact": {"entities": ["pci", "phone"], "replace": "mask", "partials": True},
 }
 
 
@@ -211,6 +212,7 @@ PARTS: dict[str, dict[str, object]] = {  # of messages, and bases of them: these
     "TranscribeOptions": {},
     "SpeakerBounds": {},
     "Redaction": {"entities": ["pci"]},
+    "TaskRedaction": {"entities": ["pci"]},
     "TaskIdentity": LEAST,
     "RecordingTaskFields": LEAST,
     "LiveTaskIdentity": {"task_id": "t1", "user_id": 1},

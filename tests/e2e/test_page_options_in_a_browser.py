@@ -20,15 +20,16 @@ pytestmark = [NEEDS_CHROMIUM, pytest.mark.timeout(300)]
 async def test_folded_options_are_named_and_those_of_one_recording_forgotten(tmp_path: Path) -> None:
     async with site_in(tmp_path) as site, streams_of(site) as client:
         # Given folded options of which one is not valid, when a recording is chosen, and the option corrected
-        fields = {"min": "3", "max": "2", "keep": "60", "model": "whisper-base", "numbers": "in"}
+        fields = {"min": "3", "max": "2", "keep": "60", "model": "whisper-base", "numbers": "in", "redact": "cards"}
         seen = await site.visit("folded", fields=fields, corrected="4", file=str(recording(tmp_path, 1)))
         task = json.loads(await stored_task(client))
     # Then the recording has waited for that
     assert seen["waiting"].startswith("long.wav: not sent yet")
     assert (task["min_speakers"], task["max_speakers"], task["keep_seconds"]) == (3, 4, 60)
     assert task["numbers"] == "digits"
+    assert task["redact"] == {"entities": ["pci"]}
     # And after a reload the page names the options that are set, without that which erases, until they are reset
-    assert seen["set"] == "More options: Speakers, at least; Speakers, at most; Numbers; Model"
+    assert seen["set"] == "More options: Speakers, at least; Speakers, at most; Numbers; Replace personal data; Model"
     assert seen["reset"] == "More options"
 
 

@@ -49,9 +49,11 @@ SAMPLES = b64encode(bytes(320_000)).decode()  # of a window
 
 
 def segment(number: int, text: str = "one two") -> Segment:
-    """Return the text of one window of 10 s, with a word in each half."""
-    start = number * WINDOW
-    first, second = text.split() if text.count(" ") == 1 else ("one", "two")
+    """Return the text of one window of 10 s, with one half of its words in each half."""
+    start, said = number * WINDOW, text.split()
+    if len(said) == 1:
+        said = ["one", "two"]
+    first, second = " ".join(said[: len(said) // 2]), " ".join(said[len(said) // 2 :])
     words = [
         Word(start=start, end=start + 4, word=f" {first}", probability=1),
         Word(start=start + 5, end=start + 9, word=f" {second}", probability=1),

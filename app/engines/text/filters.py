@@ -3,7 +3,8 @@
 The window queue passes on no text of the engine without them: neither that of recordings and live tasks, translated or
 not, nor partial results, nor windows of other workers. A filter returns the segments of a window in another form, as
 the options of the task say, which are part of the key of the cache. Later the words of a segment may be split among
-speakers, so a filter that changes its text changes its words as well. Cached and shared texts are those of the same
+speakers, so a filter that changes its text changes its words as well. Redaction follows (app/speech/redaction.py): it
+needs the text of several windows. Cached and shared texts are those of the same
 version: what a filter takes from settings belongs into the key of the cache (speech/recordings/cache.py) and the hash
 of the engine (speech/window_sharing/sharing.py).
 """

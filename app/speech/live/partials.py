@@ -42,18 +42,23 @@ class _OpenUtterance:
 
 @dataclass(eq=False, slots=True)
 class PartialPublisher:
-    """Publishes the partial results of a live task: transcribes its utterances in progress in interim passes."""
+    """Publishes the partial results of a live task: transcribes its utterances in progress in interim passes.
+
+    `preview`: returns a text as the task publishes it. A task with `redact` has no partial results, unless it requests
+    them; then they have no stable words, because words may still become a part of personal data.
+    """
 
     task: LiveTask
     source: LiveSource
     windows: WindowQueue
     publish: Callable[[Partial], Awaitable[None]]
     metrics: LiveMetrics
+    preview: Callable[[WindowText], Awaitable[WindowText]]
     _utterances: dict[int | None, _OpenUtterance] = field(default_factory=dict, init=False)  # by channel
 
     async def run(self, language: Callable[[], str | None]) -> None:
-        """Publish partial results until cancelled; `language`: returns the language spoken last, None if unknown."""
-        while True:
+        """Publish partial results until cancelled, if any; `language`: returns that spoken last, None if unknown."""
+        while self._are_wanted:
             for window in list(self._due()):
                 await self._transcribe(window, language())
             await asyncio.sleep(POLL_EVERY_S)
@@ -79,10 +84,17 @@ class PartialPublisher:
         one may have begun since the last reply that included them.
         """
         now = asyncio.get_running_loop().time()
-        return not self._utterances or any(
-            now >= utterance.next_at or self.source.is_over(channel, utterance.start)
-            for channel, utterance in self._utterances.items()
+        return self._are_wanted and (
+            not self._utterances
+            or any(
+                now >= utterance.next_at or self.source.is_over(channel, utterance.start)
+                for channel, utterance in self._utterances.items()
+            )
         )
+
+    @property
+    def _are_wanted(self) -> bool:
+        return self.task.redact is None or self.task.redact.partials
 
     async def _transcribe(self, window: Window, language: str | None) -> None:
         utterance, loop = self._utterances[window.channel], asyncio.get_running_loop()
@@ -93,21 +105,23 @@ class PartialPublisher:
             log.warning("partial_failed", error=error.detail.code)
         else:
             if not self.source.is_over(window.channel, utterance.start):  # otherwise the final text follows
-                await self.publish(self._partial(window, utterance, text))
+                await self.publish(await self._partial(window, utterance, text))
                 if not utterance.seconds:
                     delay = time.monotonic() - self.source.spoken_at(utterance.start)
                     self.metrics.partial_delay.observe(max(delay, 0.0))
         utterance.seconds = window.end - utterance.start
         utterance.next_at = started + max(MIN_INTERVAL_S, REST_FACTOR * (loop.time() - started))
 
-    def _partial(self, window: Window, utterance: _OpenUtterance, text: WindowText) -> Partial:
-        words = utterance.words.update(_words(text))
+    async def _partial(self, window: Window, utterance: _OpenUtterance, text: WindowText) -> Partial:
+        words, stable = utterance.words.update(_words(text)), utterance.words.stable
+        if self.task.redact is not None:
+            words, stable = _words(await self.preview(text)), []
         return Partial(
             task_id=self.task.task_id,
             channel=window.channel,
             start=utterance.start,
             end=window.end,
-            stable="".join(utterance.words.stable).strip(),
+            stable="".join(stable).strip(),
             text="".join(words).strip(),
             language=text.language,
             speaker=self.source.speaking.get(window.channel),

@@ -37,6 +37,7 @@ from app.speech.live.partials import PartialPublisher
 from app.speech.live.source import ClosingUtterance, LiveSource, Mark
 from app.speech.live.speakers import SpeakerHistory
 from app.speech.live.turns import TurnPublisher
+from app.speech.redaction import Redactor
 from app.speech.transcript import TaskTranscript
 from app.speech.updates import Append, Checkpoint, NewText, Progress, SpeakerState
 from app.speech.window_pipeline import WindowPipeline
@@ -147,8 +148,10 @@ class LiveSession:
         self._early = EarlyText(worker.windows, task.options)
         language, windows = checkpoint.language, self._utterances()
         self._run = WindowPipeline(windows, self._early, None, task.options, language, rank=Rank.LIVE)
-        self._partials = PartialPublisher(task, source, worker.windows, worker.publish_partial, worker.metrics)
-        self._turns = TurnPublisher(source, worker.publish_turn) if task.turns else None
+        self._redactor = Redactor(task, checkpoint)
+        preview, publish = self._redactor.preview, worker.publish_partial
+        self._partials = PartialPublisher(task, source, worker.windows, publish, worker.metrics, preview)
+        self._turns = TurnPublisher(source, worker.publish_turn, preview) if task.turns else None
         voices = {label: voice for event in checkpoint.speaker_changes for label, voice in event.voices.items()}
         self._names = LiveNames(task.user_id, source, worker.diarizer.identification, self._name, voices)
         self._transcript = TaskTranscript(task, channels=None if source.channels == [None] else len(source.channels))
@@ -236,6 +239,7 @@ class LiveSession:
         """
         if isinstance(item, WindowText):
             self._measure(item)
+            item = await self._redactor.live(item)
             await self._add(item)
             if self._turns:
                 await self._turns.end(item)

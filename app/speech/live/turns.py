@@ -34,11 +34,13 @@ class _Turn:
 class TurnPublisher:
     """Publishes the events of the turns in each channel, at most one turn at a time in a channel.
 
-    After an eager end, either `resumed` or `ended` follows; if `ended` follows, both have the same text.
+    After an eager end, either `resumed` or `ended` follows; if `ended` follows, both have the same text. `preview`:
+    returns a text as the task publishes it.
     """
 
     source: LiveSource
     publish: Callable[[TurnEvent], Awaitable[None]]
+    preview: Callable[[WindowText], Awaitable[WindowText]]
     _turns: dict[int | None, _Turn] = field(default_factory=dict, init=False)  # by channel
     _pauses: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _publishing: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)  # events stay in order
@@ -74,7 +76,7 @@ class TurnPublisher:
         publish neither if the next turn has started already.
         """
         async with self._publishing:
-            turn, words = self._turns.get(text.channel), _words(text)
+            turn, words = self._turns.get(text.channel), words_of(text)
             if (turn is None and not words) or (turn is not None and turn.start >= text.end):
                 return
             if turn is None:
@@ -95,11 +97,12 @@ class TurnPublisher:
         await asyncio.wait([text])
         if text.cancelled() or text.exception():
             return
+        words = words_of(await self.preview(text.result()))
         async with self._publishing:
             if self._turns.get(window.channel) is turn and turn.paused_at == window.end:
                 if turn.eager is not None:  # somebody has said so little since that no open utterance showed it
                     await self._publish(TurnState.RESUMED, window.channel, turn.start, window.end)
-                turn.eager = _words(text.result())
+                turn.eager = words
                 await self._publish(TurnState.EAGER_END, window.channel, turn.start, window.end, turn.eager)
 
     async def _resume(self, turn: _Turn, channel: int | None, end: float) -> None:
@@ -122,5 +125,6 @@ class TurnPublisher:
         )
 
 
-def _words(text: WindowText) -> str:
+def words_of(text: WindowText) -> str:
+    """Return the text of a turn."""
     return " ".join(segment.text.strip() for segment in text.segments)

@@ -38,9 +38,9 @@ class CachedTranscript(BaseModel):
         """Yield the texts after `start_at` (seconds), as a transcription that starts there would yield them."""
         for text in self.texts:
             if text.end > start_at:
-                segments = [segment for segment in text.segments if segment.start >= start_at]
-                untranscribed = [interval for interval in text.untranscribed if interval.start >= start_at]
-                yield text.model_copy(update={"segments": segments, "untranscribed": untranscribed})
+                lists = {name: getattr(text, name) for name in ("segments", "untranscribed", "entities")}
+                later = {name: [item for item in items if item.start >= start_at] for name, items in lists.items()}
+                yield text.model_copy(update=later)
 
 
 class TranscriptCache:

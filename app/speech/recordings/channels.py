@@ -14,6 +14,7 @@ from app.engines.windows import WindowText
 from app.runtime.errors import PermanentError
 from app.speech.recordings.cache import CachedTranscript, TranscriptCache
 from app.speech.recordings.windows import RecordingWindows
+from app.speech.redaction import Redactor
 from app.speech.transcript import TaskTranscript
 from app.speech.updates import Append, Checkpoint, NewText, Progress, processed
 from app.speech.window_pipeline import WindowPipeline, WindowTranscriber, append_or_merge
@@ -68,12 +69,13 @@ class Transcription:
         """
         self.transcript.resume(checkpoint)
         job, language = self._first_job(checkpoint), checkpoint.language
+        redactor = Redactor(self.task, checkpoint)
         while True:
             cached = await self.cache.find(self.recording.sha256, self.task, self.loaded, job.channel)
             if cached is not None and cached.matches(job):
                 await self._append_all(cached, cached.texts_from(job.start_at), append)
             else:
-                await self._run(job, language, append)
+                await self._run(job, language, redactor, append)
             if self.channel is None or self.channel + 1 >= self._channels:
                 return
             job, language = FindWindows(path=self.recording.path, channel=self.channel + 1), None
@@ -101,7 +103,7 @@ class Transcription:
         choose = task.channels is Channels.AUTO and channel is None and not start_at and not crowded
         return FindWindows(path=self.recording.path, start_at=start_at, channel=channel, choose=choose)
 
-    async def _run(self, job: FindWindows, language: str | None, append: Append) -> None:
+    async def _run(self, job: FindWindows, language: str | None, redactor: Redactor, append: Append) -> None:
         """Transcribe the recording, or one of its channels, and cache the transcript.
 
         A transcript is not cached if it lacks the beginning of the recording, or if idle workers transcribed parts of
@@ -110,7 +112,7 @@ class Transcription:
         source = RecordingWindows(self.engine, job)
         run = WindowPipeline(source.windows(), self.own, self.idle_workers, self.task.options, language)
         self.cached = False
-        texts = await self._append_all(source, run.texts(), append)
+        texts = await self._append_all(source, redactor.recording(run.texts()), append)
         if job.start_at or run.used_idle_workers:  # the identity of an idle worker cannot be proven
             return
         transcript = CachedTranscript(

@@ -283,6 +283,7 @@ class TaskAttempt:
             processed_seconds=text.end,
             segments=text.segments,
             untranscribed=text.untranscribed,
+            entities=text.entities,
             finalized=list(update.finalized),
         )
         metadata = replace(self.record.metadata, audio_offset=update.audio_offset)

@@ -57,6 +57,7 @@ async def read_segments(log: TaskLog, last: Record) -> StoredSegments:
         processed_seconds=newest.event.processed_seconds,
         segments=tuple(segment for event in events for segment in event.segments),
         untranscribed=tuple(gap for event in events for gap in event.untranscribed),
+        entities=tuple(entity for event in events for entity in event.entities),
         audio_sha256=newest.audio_sha256,
         reached={event.channel: event.processed_seconds for event in events},
         audio_offset=newest.metadata.audio_offset,

@@ -62,5 +62,7 @@ class Telemetry:
     def _report_completed(self, delivery: Delivery, attempt: TaskAttempt) -> None:
         result = attempt.result
         gaps = result.untranscribed if isinstance(result, TranscriptionResult) else []
+        for entity in result.entities if isinstance(result, TranscriptionResult) else []:
+            self.meter.redacted.labels(entity.type).inc()
         untranscribed = sum(gap.end - gap.start for gap in gaps)
         self.meter.completed(delivery.task_type, delivery.seconds, attempt.audio_seconds, untranscribed)

@@ -12,6 +12,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 from natscribe.client import Client, RequestFailedError
+from natscribe.schemas.redaction import EntityGroup, EntityType, Replacement, TaskRedaction
 from natscribe.schemas.transcription import Channels, Numbers, TranscribeOptions
 
 from app.requests.task_lookup import find_task
@@ -216,14 +217,33 @@ def test_each_option_of_a_transcription_can_be_given(run: Run, requests: Request
         "translate": True,
         "channels": Channels.SEPARATE,
         "numbers": Numbers.DIGITS,
+        "redact": TaskRedaction(entities=(EntityGroup.PCI, EntityType.PHONE), replace=Replacement.MASK),
     }
     assert set(options) == set(TranscribeOptions.model_fields)
     arguments = shlex.split(
-        "--model base --language ru --vocabulary names.txt --translate --channels separate --numbers digits"
+        "--model base --language ru --vocabulary names.txt --translate --channels separate --numbers digits "
+        "--redact pci,phone --redact-replace mask"
     )
     assert run("transcribe", "--stored", "--no-wait", "a.wav", *arguments, "--prompt", "A call.").exit_code == 0
     # Then the client receives each
     assert options.items() <= requests[0].items()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--redact", "cards"], "did you mean card?"),
+        (["--redact", ""], "there is no such entity"),
+        (["--redact-replace", "mask"], "add --redact"),
+    ],
+)
+@pytest.mark.parametrize("command", [["transcribe", "--stored", "a.wav"], ["live", "-"]])
+def test_what_cannot_be_redacted_is_an_error_of_usage(
+    run: Run, command: list[str], arguments: list[str], words: str
+) -> None:
+    result = run(*command, *arguments)
+    assert result.exit_code == 2
+    assert words in result.stderr
 
 
 @pytest.mark.parametrize("command", ["queue", "list", "doctor"])

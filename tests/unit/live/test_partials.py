@@ -17,6 +17,8 @@ from app.runtime.cancellation import cancel_all
 from app.runtime.telemetry.live_metrics import LiveMetrics
 from app.speech.live.partials import PartialPublisher
 from app.speech.live.source import LiveSource
+from app.speech.redaction import Redactor
+from app.speech.updates import Checkpoint
 
 TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(channels=2))
 
@@ -62,10 +64,12 @@ def speech() -> Speech:
 
 
 @asynccontextmanager
-async def partials_of(speech: Speech) -> AsyncIterator[PartialPublisher]:
+async def partials_of(speech: Speech, task: LiveTask = TASK) -> AsyncIterator[PartialPublisher]:
     """A running publisher of partials, which transcribes at once what is open already."""
     source, windows = cast("LiveSource", speech), cast("WindowQueue", speech)
-    partials = PartialPublisher(TASK, source, windows, speech.publish, LiveMetrics(speech.registry))
+    partials = PartialPublisher(
+        task, source, windows, speech.publish, LiveMetrics(speech.registry), Redactor(task, Checkpoint()).preview
+    )
     running = asyncio.create_task(partials.run(lambda: None))
     yield partials
     await cancel_all([running])
@@ -177,3 +181,21 @@ async def test_a_word_that_grows_is_not_stable_yet(
         partial = await speech.shown.get()
     # Then only the words before it are stable
     assert (partial.stable, partial.text) == ("so", "so" + "".join(words))
+
+
+async def test_a_task_that_is_redacted_has_partials_only_on_request(speech: Speech) -> None:
+    # Given an utterance with a telephone number
+    speech.open = [utterance(0)]
+    speech.words = [["Call", " 555", " 123", " 45", " 67"]]
+    redact = {"entities": ["phone"]}
+    # When its task is redacted, then no interim pass is due
+    task = LiveTask.model_validate(TASK.model_dump() | {"redact": redact})
+    async with partials_of(speech, task) as partials:
+        assert not partials.needs_open()
+    assert speech.shown.empty()
+    # And on request a partial is redacted, and may still change in each word
+    speech.registry = CollectorRegistry()
+    wanted = LiveTask.model_validate(TASK.model_dump() | {"redact": redact | {"partials": True}})
+    async with partials_of(speech, wanted), asyncio.timeout(10):
+        shown = await speech.shown.get()
+    assert (shown.text, shown.stable) == ("Call [PHONE]", "")

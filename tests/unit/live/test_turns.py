@@ -16,6 +16,8 @@ from natscribe.schemas.transcription import Segment
 from app.engines.windows import Window, WindowText
 from app.speech.live.source import LiveSource
 from app.speech.live.turns import TurnPublisher
+from app.speech.redaction import Redactor
+from app.speech.updates import Checkpoint
 
 WHOLE = r"(s(er)*(e?d))*(s(er)*e?)?"  # started, eager_end, resumed, ended: each turn, the last one perhaps not over
 LETTERS = {TurnState.STARTED: "s", TurnState.EAGER_END: "e", TurnState.RESUMED: "r", TurnState.ENDED: "d"}
@@ -29,16 +31,17 @@ def text(words: str, end: float) -> WindowText:
 class Conversation:
     """Somebody who speaks, pauses and continues, and an engine that is late at will."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: object = None) -> None:
         self.events: list[TurnEvent] = []
         self.second, self.start, self.complete_until = 1.0, 1.0, 0.0
         self.source = SimpleNamespace(
             open=[],
             speaking={},
-            task=LiveTask(task_id="live-1", user_id=7),
+            task=LiveTask.model_validate({"task_id": "live-1", "user_id": 7, "redact": redact}),
             is_over=lambda _, start: self.is_over(start),
         )
-        self.turns = TurnPublisher(cast("LiveSource", self.source), self.publish)
+        redactor = Redactor(self.source.task, Checkpoint())
+        self.turns = TurnPublisher(cast("LiveSource", self.source), self.publish, redactor.preview)
         self.pending: list[asyncio.Future[WindowText]] = []
 
     def is_over(self, start: float) -> bool:
@@ -96,8 +99,8 @@ async def _result(future: "asyncio.Future[WindowText]") -> WindowText:
     return await future
 
 
-async def events_of(actions: Sequence[str]) -> list[TurnEvent]:
-    conversation = Conversation()
+async def events_of(actions: Sequence[str], redact: object = None) -> list[TurnEvent]:
+    conversation = Conversation(redact)
     for action in actions:
         await getattr(conversation, action)()
     for early in conversation.pending:

@@ -34,7 +34,7 @@ _SPOKEN_HOST: Final = re.compile(
     r"[\w-]+(?:\s(?:dot|dash|hyphen|точка|дефис|тире)\s[\w-]+)*$",
     re.IGNORECASE,
 )
-_IBAN: Final = re.compile(r"(?<!\w)[A-Z]{2}\s?\d\d(?:[ -]?[A-Z0-9]){11,30}(?!\w)")
+_IBAN: Final = re.compile(r"(?<!\w)[A-Z]{2}\s?\d\d(?:[\s-]?[A-Z0-9]){11,30}(?!\w)")
 _NINO: Final = re.compile(r"(?<!\w)[A-Z]{2}\s?\d\d\s?\d\d\s?\d\d\s?[A-D](?!\w)", re.IGNORECASE)
 _TRAILING: Final = ".,;:!?)»\"'"
 _EN_STREET: Final = re.compile(

@@ -16,7 +16,7 @@ from app.engines.text.redaction.lexicon import CORRECTIONS, DIGITS, FILLERS
 
 TOKEN: Final = re.compile(r"\d+|[^\W\d_]+(?:['’][^\W\d_]+)*")
 _WRITTEN: Final = re.compile(r"\d+")
-_LABEL: Final = re.compile(r"(?:\n|^)?[^\n:]{0,40}:")  # a turn starts with the name of its speaker
+_LABEL: Final = re.compile(r"(?:^|\n|(?<=[.!?,]\s))[^\n:.!?]{0,40}:")  # a turn starts with the name of its speaker
 _TURN: Final = re.compile(r"[\n:]")
 _MAX_SEPARATOR: Final = 6  # characters between two digits of a run
 _MAX_FILLERS: Final = 8  # words between two parts of a number

@@ -4,15 +4,15 @@ Recognizers lose and double digits, so no rule requires an exact length or a che
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 from natscribe.schemas.redaction import EntityType
 
 from app.engines.text.redaction.checks import is_card, is_inn, is_snils
-from app.engines.text.redaction.digit_runs import Run
+from app.engines.text.redaction.digit_runs import TOKEN, Run
 from app.engines.text.redaction.found import Found
-from app.engines.text.redaction.lexicon import CONTEXTS
+from app.engines.text.redaction.lexicon import CONTEXTS, FILLERS
 
 _BEFORE: Final = 160  # characters before a run in which words may say what it is
 _AFTER: Final = 40  # and after it
@@ -21,6 +21,9 @@ _FEW: Final = 5
 _TOO_MANY: Final = 40  # digits of a number that was repeated
 _TIME: Final = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
 _NUMBER_DIGITS: Final = 4
+_UNFINISHED_DIGITS: Final = 3
+_UNFINISHED_PIECES: Final = 3  # of a number that is given digit by digit, or group by group
+_UNFINISHED_LONG: Final = 7  # digits
 _CARD_DIGITS: Final = range(13, 20)
 _PHONE_DIGITS: Final = range(10, 13)
 _RUSSIAN_ACCOUNT_DIGITS: Final = range(20, 22)  # 20, one of which may be doubled
@@ -40,6 +43,26 @@ def numbers(text: str, runs: Iterable[Run]) -> Iterator[Found]:
         previous_end = run.end
         for type_, score in scores.items():
             yield Found(type_, tuple(_with_sign(text, span) for span in run.spans(text)), score, run.digits)
+
+
+def unfinished(text: str, run: Run, types: Collection[EntityType]) -> Found | None:
+    """Return a run at the end of a text that goes on, as the beginning of the type of number that it may become.
+
+    It may if words shortly before it name one of the `types`, or if it has several digits and such words are near, or
+    several pieces, or many digits; "it costs 450" is no beginning.
+    """
+    numeric = [type_ for type_ in (EntityType.NUMBER, *_ANYTHING) if type_ in types]
+    at_end = FILLERS.issuperset(TOKEN.findall(text[run.end :].casefold()))
+    if not numeric or not at_end:
+        return None
+    has_several = len(run.digits) >= _UNFINISHED_DIGITS
+    before = text[max(run.start - (_BEFORE if has_several else _BEFORE_FEW), 0) : run.start]
+    said = {context.type for context in CONTEXTS if context.words.search(before)}
+    named = [type_ for type_ in numeric if type_ in said]
+    has_pieces = has_several and len(run.pieces) >= _UNFINISHED_PIECES
+    if not named and not has_pieces and len(run.digits) < _UNFINISHED_LONG:
+        return None
+    return Found((named or numeric)[0], tuple(_with_sign(text, span) for span in run.spans(text)), 0.3, run.digits)
 
 
 def _scores(text: str, run: Run, previous_end: int) -> Mapping[EntityType, float]:

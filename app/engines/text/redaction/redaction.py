@@ -10,7 +10,7 @@ from app.engines.text.redaction.addresses import addresses
 from app.engines.text.redaction.dates import dates
 from app.engines.text.redaction.digit_runs import digit_runs
 from app.engines.text.redaction.found import Found
-from app.engines.text.redaction.numbers import numbers
+from app.engines.text.redaction.numbers import numbers, unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,15 @@ def redacted(text: str, language: str | None, types: Collection[EntityType], rep
     return Redacted(text="".join([*parts, text[at:]]), entities=entities)
 
 
-def spans(text: str, language: str | None, types: Collection[EntityType]) -> list[Span]:
-    """Return what to replace, in order; parts of the text that may be of several types have the most certain one."""
+def spans(text: str, language: str | None, types: Collection[EntityType], *, is_open: bool = False) -> list[Span]:
+    """Return what to replace, in order; parts of the text that may be of several types have the most certain one.
+
+    `is_open`: whether the text goes on, so that digits at its end may be the beginning of a number.
+    """
     runs = digit_runs(text, language)
     found = [*numbers(text, runs), *dates(text), *addresses(text, runs)]
+    if is_open and runs and (beginning := unfinished(text, runs[-1], types)):
+        found.append(beginning)
     return _apart(one for one in found if one.type in types)
 
 

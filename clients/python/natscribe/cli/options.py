@@ -14,6 +14,7 @@ from natscribe.cli.console import UsageError, require
 from natscribe.cli.notices import RequestedOptions
 from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
+from natscribe.schemas.redaction import Replacement, TaskRedaction
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.task_fields import NotBefore as NotBeforeField
 from natscribe.schemas.transcription import Numbers
@@ -62,6 +63,36 @@ NumbersOption = Annotated[
         "single digits in all languages.",
     ),
 ]
+
+
+ENTITIES = "separated by commas: pci, contact, all, phone, card ..."
+Redact = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help=f"Personal data to replace in the text, {ENTITIES} The recording itself is not changed.",
+    ),
+]
+RedactReplace = Annotated[
+    Replacement | None,
+    typer.Option(help="What replaces it: [PHONE], [PHONE_1] or ####; label by default."),
+]
+
+
+def redaction(entities: str | None, replace: Replacement | None) -> TaskRedaction | None:
+    """Return what --redact and --redact-replace request; None: nothing is replaced.
+
+    Raises:
+        typer.BadParameter: An entity is unknown, or --redact is missing.
+    """
+    if entities is None:
+        require(replace is None, "--redact-replace has no effect alone: add --redact")
+        return None
+    fields = {"entities": [entity.strip() for entity in entities.split(",")]}
+    try:
+        return TaskRedaction.model_validate(fields | ({"replace": replace} if replace else {}))
+    except ValidationError as error:
+        raise UsageError(problems_of(error)) from error
 
 
 def _parse_start(value: str) -> datetime | None:

@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
+from natscribe.cli import options
 from natscribe.cli.console import out, require, run_with_client
 from natscribe.client import Client, command
 from natscribe.client.languages import language_code
 from natscribe.schemas.redaction import MAX_TEXT_CHARS, Replacement
 
-Entities = Annotated[
-    str, typer.Option(metavar="LIST", help="What to replace, separated by commas: pci, contact, all, phone, card ...")
-]
+Entities = Annotated[str, typer.Option(metavar="LIST", help=f"What to replace, {options.ENTITIES}")]
 Replace = Annotated[Replacement, typer.Option(help="By what: [PHONE], [PHONE_1] or ####.")]
 Language = Annotated[str | None, typer.Option("--language", "-l", help="Language of the text, as `ru` or `Russian`.")]
 Json = Annotated[bool, typer.Option("--json", help="The Redacted message as one line of JSON.")]

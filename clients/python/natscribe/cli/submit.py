@@ -76,6 +76,8 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     translate: options.Translate = False,
     channels: ChannelsOption = Channels.AUTO,
     numbers: options.NumbersOption = Numbers.AS_IS,
+    redact: options.Redact = None,
+    redact_replace: options.RedactReplace = None,
     diarize: options.Diarize = False,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
@@ -101,7 +103,13 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     options.check_speakers(requested, result_format, diarize=diarize, identify=identify)
     terms = read_vocabulary(vocabulary)
     keywords = TranscribeKeywords(
-        model=model, vocabulary=terms, prompt=prompt, translate=translate, channels=channels, numbers=numbers
+        model=model,
+        vocabulary=terms,
+        prompt=prompt,
+        translate=translate,
+        channels=channels,
+        numbers=numbers,
+        redact=options.redaction(redact, redact_replace),
     )
     owner = options.parse_user_id(user_id)
     task = partial(Client.create_transcription_task, user_id=owner, task_id=task_id, priority=priority)

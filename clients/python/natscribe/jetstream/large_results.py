@@ -15,5 +15,5 @@ def result_reference(result: Result, info: ObjectInfo) -> Result:
     reference = Object(bucket=RESULTS_BUCKET, name=result.task_id, digest=info.digest or "", size=info.size or 0)
     changes: dict[str, object] = {"object": reference, "segments": []}
     if isinstance(result, TranscriptionResult):
-        changes["text"] = ""
+        changes |= {"text": "", "entities": []}
     return result.model_copy(update=changes)

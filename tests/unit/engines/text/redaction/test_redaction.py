@@ -36,6 +36,7 @@ def redact(text: str, language: str | None = "en", **fields: object) -> Redacted
         ("The user name is jsmith, not Smith.", "The user name is [USERNAME_PASSWORD], not Smith."),
         ("The password is Xy7-q!", "The password is [USERNAME_PASSWORD]!"),
         ("Order 482913.", "Order [NUMBER]."),
+        ("I live at 77 Oak Street. Order: 482913.", "I live at [ADDRESS] Order: [NUMBER]."),
     ],
 )
 def test_english(text: str, expected: str) -> None:
