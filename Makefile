@@ -118,6 +118,7 @@ spec: $(READY) $(NODE_READY) ## write what follows from the code: asyncapi.yaml,
 	@$(BIN)/python -m tools.accounts
 	@$(BIN)/python -m tools.contract_tables
 	@$(BIN)/faststream docs gen app.main:app --yaml --out asyncapi.yaml
+	@$(BIN)/faststream docs gen services.search.main:create_app --factory --yaml --out services/search/asyncapi.yaml
 	@$(BIN)/node tools/node/models.mjs asyncapi.yaml > examples/node/models.ts
 	@$(BIN)/node tools/node/bundle_nats.mjs > web/nats.js
 
@@ -154,7 +155,7 @@ lock: $(READY) ## resolve the requirement files again
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/s3.in -c requirements/runtime.txt --no-emit-package typing-extensions -o requirements/s3.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
-	  pyproject.toml --extra mcp --extra onnx --extra s3 --group dev -c requirements/runtime.txt -o requirements/development.txt
+	  pyproject.toml --extra mcp --extra onnx --extra s3 --extra search --group dev -c requirements/runtime.txt -o requirements/development.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  --group peers -c requirements/runtime.txt -o requirements/peers.txt
 

@@ -213,6 +213,8 @@ PARTS: dict[str, dict[str, object]] = {  # of messages, and bases of them: these
     "SpeakerBounds": {},
     "Redaction": {"entities": ["pci"]},
     "TaskRedaction": {"entities": ["pci"]},
+    "SearchRequest": {"query": "word"},  # of services/search
+    "TranscriptRequest": {"task_id": "t1"},
     "TaskIdentity": LEAST,
     "RecordingTaskFields": LEAST,
     "LiveTaskIdentity": {"task_id": "t1", "user_id": 1},

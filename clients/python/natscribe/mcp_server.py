@@ -14,11 +14,12 @@ from mcp.types import ToolAnnotations
 from pydantic import BaseModel, Field
 from typing_extensions import ParamSpec
 
-from natscribe.client import Client, ClientError, OptionError
+from natscribe.client import Client, ClientError, NoWorkerError, OptionError
 from natscribe.formats import with_names
 from natscribe.schemas.kinds import Result
 from natscribe.schemas.progress import State
 from natscribe.schemas.requests import TaskStatus
+from natscribe.schemas.search import MAX_HITS, SearchPage
 from natscribe.schemas.task_list import TaskPage
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.settings import Settings
@@ -101,6 +102,22 @@ class Transcripts:
             continue_at=continue_at,
         )
 
+    async def search_transcripts(
+        self,
+        query: Annotated[str, Field(description='Words in any form, "phrases", and beginnings such as `invoice*`.')],
+        speaker: Annotated[str | None, Field(description="Only this speaker, e.g. SPEAKER_00.")] = None,
+        limit: Annotated[int, Field(ge=1, le=MAX_HITS)] = 20,
+        after: Annotated[int, Field(ge=0, description="`more_after` of the last reply.")] = 0,
+    ) -> SearchPage:
+        """Find segments that have all words of the query, in all transcripts, the newest first."""
+        try:
+            return await self._client.search_transcripts(
+                query, user_id=self._user_id, speaker=speaker, limit=limit, after=after
+            )
+        except NoWorkerError as error:
+            message = "Nothing searches in transcripts here: list the transcripts, and read them."
+            raise ClientError(message) from error
+
     async def transcribe(
         self,
         recording: Annotated[str, Field(description="Name of a recording in the folder that the person has opened.")],
@@ -147,7 +164,12 @@ def create_server(
     server = MCPServer(
         "natscribe", instructions=_INSTRUCTIONS, version=version("natscribe"), lifespan=connected, log_level="ERROR"
     )
-    for tool in (transcripts.list_transcripts, transcripts.task_status, transcripts.get_transcript):
+    for tool in (
+        transcripts.list_transcripts,
+        transcripts.search_transcripts,
+        transcripts.task_status,
+        transcripts.get_transcript,
+    ):
         server.add_tool(_answering(tool, ToolError), annotations=_READS)
     if folder is not None:
         server.add_tool(_answering(transcripts.transcribe, ToolError))

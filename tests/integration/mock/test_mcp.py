@@ -61,11 +61,17 @@ async def test_an_assistant_reads_what_was_said(
     async with assistant(servers.nats_url, "--user-id", "7") as client:
         # When it looks for tools, then all of them only read
         tools = (await client.list_tools()).tools
-        assert {tool.name for tool in tools} == {"list_transcripts", "task_status", "get_transcript"}
+        assert {tool.name for tool in tools} == {
+            "list_transcripts",
+            "search_transcripts",
+            "task_status",
+            "get_transcript",
+        }
         assert all(tool.annotations is not None and tool.annotations.read_only_hint for tool in tools)
         # And it finds the task of its user alone, and reads it whole and in part
         assert [task["task_id"] for task in (await answer(client, "list_transcripts"))["tasks"]] == ["t1"]
         assert (await answer(client, "task_status", task_id="t1"))["state"] == "completed"
+        assert "Nothing searches" in await refusal(client, "search_transcripts", query="morning")
         whole = await answer(client, "get_transcript", task_id="t1")
         later = await answer(
             client, "get_transcript", task_id="t1", start=float(whole["text"].split("\n")[1].split()[0])

@@ -40,6 +40,7 @@ from natscribe.schemas.requests import (
     TaskStatus,
     UserRequest,
 )
+from natscribe.schemas.search import SEARCH, SearchFilters, SearchPage, SearchRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
 from natscribe.schemas.transcription import SegmentsEvent, TranscriptionTask
@@ -309,6 +310,26 @@ class Client(Session):
         chosen = build_message(DeleteLettersRequest, {"task_id": task_id, "kind": kind, "code": code})
         replies = self._delete_all(subjects.DELETE_LETTERS, chosen, LettersDeleted)
         return sum([reply.deleted async for reply in replies])
+
+    async def search_transcripts(
+        self,
+        query: str,
+        *,
+        user_id: int | str | None = None,
+        limit: int = 20,
+        after: int = 0,
+        **filters: Unpack[SearchFilters],
+    ) -> SearchPage:
+        """Return the segments that have all words of a query, the newest result first.
+
+        `query`: words in any form, "phrases" and beginnings of words, such as `invoice*`. `after`: `more_after` of the
+        page before.
+
+        Raises:
+            NoWorkerError: `services/search` does not run.
+        """
+        fields = {"query": query, "user_id": user_id, "limit": limit, "after": after}
+        return await self._request(SEARCH, SearchRequest, SearchPage, **fields, **filters)
 
     async def redact(
         self, text: str, *, entities: Sequence[str], replace: str = Replacement.LABEL, language: str | None = None

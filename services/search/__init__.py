@@ -1,0 +1,1 @@
+"""Finds words in the transcripts of the service: an index that follows `results.*` and `erased.*`."""
