@@ -7,6 +7,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ async def test_each_result_is_indexed_once_however_often_the_service_dies(
         async with searching() as process:
             await publish(10)
             if chance.random() < 0.7:
-                await eventually(lambda: found(nc, "call"))
+                await eventually(partial(_is_up, process, nc))
             await publish(10)
             process.send_signal(signal.SIGKILL)
     # When it runs again, then each result is there, once
@@ -124,6 +125,11 @@ async def test_each_result_is_indexed_once_however_often_the_service_dies(
         await eventually(lambda: _count(nc, sent), within=120)
         everything = await _all(nc)
     assert sorted(everything) == sorted(f"r{number}" for number in range(sent))
+
+
+async def _is_up(process: Process, nc: Client) -> list[str]:
+    assert process.returncode is None, (await process.communicate())[0].decode()
+    return await found(nc, "call")
 
 
 async def _count(nc: Client, sent: int) -> bool:
