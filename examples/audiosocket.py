@@ -3,6 +3,7 @@
 import asyncio
 import struct
 import sys
+from array import array
 from asyncio import IncompleteReadError, StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -10,9 +11,10 @@ from uuid import UUID
 
 from natscribe import Client, ClientError, Codec, Live, LiveAudio, TurnEvent, TurnState
 
-HANGUP, CALL_ID = 0x00, 0x01
+HANGUP, CALL_ID, DTMF = 0x00, 0x01, 0x03
 # Signed 16-bit samples; with `ulaw`, the channel driver of Asterisk sends mu-law in packets of the first kind.
-SAMPLE_RATES = {0x10: 8000, 0x11: 12_000, 0x12: 16_000, 0x13: 24_000, 0x14: 32_000, 0x15: 44_100, 0x16: 48_000}
+SAMPLE_RATES = dict(enumerate([8000, 12_000, 16_000, 24_000, 32_000, 44_100, 48_000, 96_000, 192_000], start=0x10))
+MAX_RATE = 48_000  # of live audio in Hz
 
 
 async def packets(reader: StreamReader) -> AsyncIterator[tuple[int, bytes]]:
@@ -23,6 +25,13 @@ async def packets(reader: StreamReader) -> AsyncIterator[tuple[int, bytes]]:
             if kind == HANGUP:
                 return
             yield kind, await reader.readexactly(size)
+
+
+def reduced(samples: bytes, factor: int) -> bytes:
+    """Return signed 16-bit samples at a sample rate that is `factor` times lower: the means of so many samples."""
+    values = memoryview(samples).cast("h")
+    means = (sum(values[start : start + factor]) // factor for start in range(0, len(values), factor))
+    return array("h", means).tobytes() if factor > 1 else samples
 
 
 async def show(live: Live, call: str) -> None:
@@ -39,15 +48,18 @@ async def transcribe(client: Client, reader: StreamReader, codec: Codec) -> None
         if kind == CALL_ID:
             call = str(UUID(bytes=payload))
         elif kind in SAMPLE_RATES:
-            audio = LiveAudio(codec=codec, sample_rate=SAMPLE_RATES[kind])
+            factor = max(SAMPLE_RATES[kind] // MAX_RATE, 1)
+            audio = LiveAudio(codec=codec, sample_rate=SAMPLE_RATES[kind] // factor)
             async with client.live(audio=audio, user_id="telephone", turns=True) as live:
-                showing = asyncio.create_task(show(live, call))
-                await live.send(payload)
-                async for next_kind, samples in received:
+                showing = [asyncio.create_task(show(live, call))]
+                await live.send(reduced(payload, factor))
+                async for next_kind, content in received:
                     if next_kind == kind:
-                        await live.send(samples)
+                        await live.send(reduced(content, factor))
+                    elif (next_kind, content) == (DTMF, b"#"):  # the caller has said it all: no pause is waited for
+                        showing.append(asyncio.create_task(live.finalize()))
                 await live.end()
-                await showing
+                await asyncio.gather(*showing)
     print(f"{call} has ended", flush=True)
 
 

@@ -106,11 +106,14 @@ async def test_speakers_are_printed_while_they_speak(service: Running, tmp_path:
     assert set(lines) == {"SPEAKER_00", "SPEAKER_01"}
 
 
-@pytest.mark.parametrize("codec", ["pcm_s16le", "mulaw"])
-async def test_a_telephone_call_is_printed_while_it_lasts(service: Running, codec: str) -> None:
-    # Given the example, and a call in the format of Asterisk
+@pytest.mark.parametrize(
+    ("codec", "kind", "copies"), [("pcm_s16le", 0x10, 1), ("mulaw", 0x10, 1), ("pcm_s16le", 0x17, 12)]
+)
+async def test_a_telephone_call_is_printed_while_it_lasts(service: Running, codec: str, kind: int, copies: int) -> None:
+    # Given the example, and a call in the format of Asterisk, at 8 or 96 kHz
     options = ["ulaw"] if codec == "mulaw" else []
-    call, packets = uuid4(), [pack(">BH", 0x10, len(audio)) + audio for audio in telephone_audio(read(CLIP), codec)]
+    frames = [b"".join(_samples(audio, copies)) for audio in telephone_audio(read(CLIP), codec)]
+    call, packets = uuid4(), [pack(">BH", kind, len(audio)) + audio for audio in frames]
     async with started(service.settings.nats_url, BIN / "python", "audiosocket.py", "0", *options) as program:
         port = int((await line_with(program, "waiting for calls")).split()[-1])
         # When it comes: its id, then packets of 20 ms as they are spoken, then the end
@@ -119,13 +122,21 @@ async def test_a_telephone_call_is_printed_while_it_lasts(service: Running, code
         for packet in packets:
             calling.write(packet)
             await asyncio.sleep(0.02)
-        calling.write(pack(">BH", 0x00, 0))
-        # Then its text is printed, with its id
+        # Then its text is printed, with its id, once the caller presses #, before the call ends
+        calling.write(pack(">BH", 0x03, 1) + b"#")
         lines = [await line_with(program, f"{call} ")]
+        assert "has ended" not in lines[0]
+        calling.write(pack(">BH", 0x00, 0))
         while "has ended" not in lines[-1]:
             lines.append(await line_with(program, f"{call} "))
         calling.close()
     assert has_the_text(" ".join(lines))
+
+
+def _samples(audio: bytes, copies: int) -> Iterator[bytes]:
+    """The samples of 16 bits, each so many times; with one copy the audio as it is."""
+    size = len(audio) if copies == 1 else 2
+    yield from (audio[start : start + size] * copies for start in range(0, len(audio), size))
 
 
 async def test_the_node_client_compiles_strictly_and_transcribes(
