@@ -17,7 +17,7 @@ WITHIN = 120  # seconds
 
 @asynccontextmanager
 async def started(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> AsyncIterator[Process]:
-    """A program that runs until the body ends."""
+    """A program that runs until the body ends; what it prints and nobody reads is shown if the test fails."""
     environment = os.environ | {"NATS_URL": nats_url, "PYTHONUNBUFFERED": "1"}
     process = await asyncio.create_subprocess_exec(*command, cwd=cwd, env=environment, stdout=PIPE, stderr=STDOUT)
     try:
@@ -25,7 +25,7 @@ async def started(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> 
     finally:
         if process.returncode is None:
             process.terminate()
-        await process.communicate()
+        print((await process.communicate())[0].decode())
 
 
 async def output(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> str:

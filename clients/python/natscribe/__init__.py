@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from natscribe.schemas.quotas import *
     from natscribe.schemas.redaction import *
     from natscribe.schemas.requests import *
+    from natscribe.schemas.search import *
     from natscribe.schemas.task_list import *
     from natscribe.schemas.task_queues import *
     from natscribe.schemas.transcription import *
@@ -40,6 +41,7 @@ __all__ = [
     "ErasureReason",
     "ErrorCode",
     "ErrorDetail",
+    "Hit",
     "InboxRefusedError",
     "Kind",
     "ListedTask",
@@ -65,12 +67,14 @@ __all__ = [
     "Replacement",
     "RequestFailedError",
     "ResultFormat",
+    "SearchPage",
     "Segment",
     "SegmentsEvent",
     "Settings",
     "SettingsError",
     "SpeakerVoice",
     "SpeakersEvent",
+    "SpokenEntity",
     "Stage",
     "State",
     "StorageFullError",
@@ -79,6 +83,7 @@ __all__ = [
     "TaskDeletedError",
     "TaskIdTakenError",
     "TaskPage",
+    "TaskRedaction",
     "TaskStatus",
     "TaskType",
     "TranscriptionResult",

@@ -23,7 +23,7 @@ def test_the_types_of_the_clients_methods_are_public() -> None:
     ours = {match.group(1) for match in re.finditer(r"natscribe\.schemas\.\w+\.(\w+)", written)}
     assert {"TaskPage", "TaskStatus"} <= ours
     # Then each can be imported from the package, except the keywords of a task, which users do not name
-    assert ours - set(natscribe.__all__) <= {"LiveKeywords", "TranscribeKeywords"}
+    assert ours - set(natscribe.__all__) <= {"LiveKeywords", "SearchFilters", "TranscribeKeywords"}
 
 
 def test_each_error_of_the_client_is_public() -> None:
