@@ -145,6 +145,9 @@ $(PEERS): requirements/peers.txt | $(READY)
 	@$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
+# What natasha's own code needs, which is not used: docs/decisions.
+UNUSED := $(addprefix --no-emit-package ,pymorphy2 pymorphy2-dicts-ru dawg-python docopt yargy ipymarkup intervaltree)
+
 lock: $(READY) ## resolve the requirement files again
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/bootstrap.in -o requirements/bootstrap.txt
@@ -153,9 +156,12 @@ lock: $(READY) ## resolve the requirement files again
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/onnx.in -c requirements/runtime.txt --no-emit-package numpy -o requirements/onnx.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
+	  requirements/names.in -c requirements/runtime.txt $(UNUSED) -o requirements/names.txt
+	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  requirements/s3.in -c requirements/runtime.txt --no-emit-package typing-extensions -o requirements/s3.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
-	  pyproject.toml --extra mcp --extra onnx --extra s3 --extra search --group dev -c requirements/runtime.txt -o requirements/development.txt
+	  pyproject.toml --extra mcp --extra names --extra onnx --extra s3 --extra search --group dev $(UNUSED) \
+	  -c requirements/runtime.txt -o requirements/development.txt
 	@$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-emit-package natscribe --python-version 3.11 \
 	  --group peers -c requirements/runtime.txt -o requirements/peers.txt
 

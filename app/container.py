@@ -252,7 +252,7 @@ class Container:
         )
         self.task_list = TaskList(self.redis_of_cache, max_payload=self.nats.max_payload)
         self.task_queues = QueueOverviews(self.nats, self.names, self.queues, self._queue_report)
-        self.redaction = TextRedaction(self.meter)
+        self.redaction = TextRedaction(self.engine, self.meter)
         self.users = UserErasure(
             registration=self.registration,
             erasure=self.erasure,

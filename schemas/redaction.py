@@ -15,6 +15,7 @@ MAX_LABEL_CHARS: Final = 100  # of a value that an error compares with the label
 class EntityType(DescribedEnum):
     """A type of personal data."""
 
+    PERSON = "person", "Names of persons, in English and Russian"
     PHONE = "phone", "Telephone numbers"
     EMAIL = "email", "E-mail addresses, also spoken: `john dot smith at gmail dot com`"
     CARD = "card", "Numbers of payment cards, and their security codes, PINs and expiry dates"

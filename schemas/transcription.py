@@ -302,6 +302,10 @@ class TranscriptionResult(Message):
     entities: list[SpokenEntity] = Field(
         default_factory=list, description="What is replaced in the text, sorted by time; empty without `redact`."
     )
+    warnings: list[str] = Field(
+        default_factory=list,
+        description="What of the requested options could not be done, in sentences for people; usually empty.",
+    )
     channels: int | None = Field(
         None,
         description="Number of channels if they were transcribed separately; null: they were mixed, or there is only "

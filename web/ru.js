@@ -52,6 +52,7 @@ export default {
   "Replace personal data": "Заменять личные данные",
   "no": "нет",
   "cards and accounts": "карты и счета",
+  "names of persons": "имена людей",
   "phones and addresses": "телефоны и адреса",
   "all that is found": "всё, что найдётся",
   "Priority": "Приоритет",

@@ -1,16 +1,26 @@
-"""The interface of the engine, which runs a worker's jobs: window detection, transcription and diarization."""
+"""The interface of the engine, which runs a worker's jobs: window detection, transcription, diarization and so on."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Protocol, TypeVar
 
-from app.engines.messages import Job, LiveAudioProcessed, Loaded, Reply, VadLoaded, WindowsTranscribed
+from app.engines.messages import (
+    Job,
+    LiveAudioProcessed,
+    Loaded,
+    PersonsFound,
+    Reply,
+    VadLoaded,
+    WindowsTranscribed,
+)
 
-FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, VadLoaded, WindowsTranscribed)
+FinalReply = TypeVar("FinalReply", LiveAudioProcessed, Loaded, PersonsFound, VadLoaded, WindowsTranscribed)
 
 
 class Engine(Protocol):
-    """Runs jobs of four kinds, one at a time per kind: window detection, live streams, transcription, diarization.
+    """Runs jobs of five kinds, one at a time per kind.
+
+    The kinds are window detection, live streams, transcription, diarization and the search for names of persons.
 
     Windows are the intervals of speech in which a recording is transcribed.
     """

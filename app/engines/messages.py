@@ -17,6 +17,7 @@ from natscribe.schemas.transcription import TranscribeOptions
 from natscribe.schemas.wire import Model, Speakers
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from app.engines.text.redaction.found import Found
 from app.engines.windows import Window, WindowText
 
 
@@ -316,6 +317,21 @@ class VadLoaded(_Message):
     type: Literal["vad_loaded"] = "vad_loaded"
 
 
+class FindPersons(_Message):
+    """Job: find the names of persons in a text; `language`: that of the text, if it is known."""
+
+    type: Literal["find_persons"] = "find_persons"
+    text: str
+    language: str | None
+
+
+class PersonsFound(_Message):
+    """Reply to `FindPersons`: where the names are."""
+
+    type: Literal["persons_found"] = "persons_found"
+    found: list[Found]
+
+
 class Failed(_Message):
     """Last reply to any job that failed; the engine process remains able to run the next job."""
 
@@ -325,7 +341,7 @@ class Failed(_Message):
 
 
 Job = Annotated[
-    LoadVad | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize,
+    LoadVad | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize | FindPersons,
     Field(discriminator="type"),
 ]
 Reply = Annotated[
@@ -340,9 +356,19 @@ Reply = Annotated[
     | DiarizationDone
     | Loaded
     | VadLoaded
+    | PersonsFound
     | Failed,
     Field(discriminator="type"),
 ]
 JOB: TypeAdapter[Job] = TypeAdapter(Job)
 REPLY: TypeAdapter[Reply] = TypeAdapter(Reply)
-LAST_REPLIES = (WindowSearchDone, LiveAudioProcessed, WindowsTranscribed, DiarizationDone, Loaded, VadLoaded, Failed)
+LAST_REPLIES = (
+    WindowSearchDone,
+    LiveAudioProcessed,
+    WindowsTranscribed,
+    DiarizationDone,
+    Loaded,
+    VadLoaded,
+    PersonsFound,
+    Failed,
+)

@@ -6,18 +6,22 @@ memory. The text of a recording also waits for the text after it; live text cann
 """
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from itertools import accumulate
 
 from natscribe.schemas.redaction import EntityType, SpokenEntity, TaskRedaction
 from natscribe.schemas.transcription import Segment, TranscribeOptions
 
+from app.engines.engine import Engine
 from app.engines.messages import StageAdvanced
-from app.engines.text.redaction.redaction import Span, spans
+from app.engines.persons import find_persons
+from app.engines.text.redaction.found import Found
+from app.engines.text.redaction.persons import LANGUAGES
+from app.engines.text.redaction.redaction import Numbering, Span, spans
 from app.engines.text.replacing import Replacement, replaced, spoken_text
 from app.engines.windows import WindowText
 from app.speech.updates import Checkpoint
@@ -40,16 +44,20 @@ class _Place:
 class Redactor:
     """Replaces personal data in the texts of one attempt at a task, if the task requests it."""
 
-    def __init__(self, options: TranscribeOptions, checkpoint: Checkpoint) -> None:
-        """Continue after the redacted text of the checkpoint; new values get numbers that it does not have."""
+    def __init__(self, options: TranscribeOptions, checkpoint: Checkpoint, engine: Engine) -> None:
+        """Continue after the redacted text of the checkpoint; new values get numbers that it does not have.
+
+        `engine`: finds names of persons.
+        """
         self._options = options
+        self._engine = engine
         self._context = "\n".join(spoken_text(segment) for segment in checkpoint.segments[-10:])[-CONTEXT_CHARS:]
         self._channel: int | None = None  # of the text before
         self._places: list[_Place] = []
-        self._numbers: dict[EntityType, dict[str, int]] = defaultdict(dict)  # of each value
-        self._highest = Counter[EntityType]()
+        self._numbering = Numbering()
+        highest = self._numbering.highest
         for entity in checkpoint.entities:
-            self._highest[entity.type] = max(self._highest[entity.type], entity.number)
+            highest[entity.type] = max(highest[entity.type], entity.number)
 
     async def recording(
         self, items: AsyncGenerator[StageAdvanced | WindowText, None]
@@ -57,6 +65,9 @@ class Redactor:
         """Yield the texts of a recording or of one of its channels redacted, each when no number can continue in it.
 
         A text waits for LOOKAHEAD_CHARS of later text, but for MAX_HELD texts at most.
+
+        Raises:
+            TaskError: The engine failed to find names.
         """
         held: list[WindowText] = []
         async with aclosing(items):
@@ -65,36 +76,53 @@ class Redactor:
                     yield item
                     continue
                 held.append(item)
-                for text in await asyncio.to_thread(self._release, held):
+                for text in await self._release(held):
                     yield text
-        for text in await asyncio.to_thread(self._release, held, is_end=True):
+        for text in await self._release(held, is_end=True):
             yield text
         self._context, self._places = "", []  # another channel follows
 
     async def live(self, text: WindowText) -> WindowText:
-        """Return live text redacted with the text before it; digits at its end may be the beginning of a number."""
+        """Return live text redacted with the text before it; digits at its end may be the beginning of a number.
+
+        Raises:
+            TaskError: The engine failed to find names.
+        """
         if self._options.redact is None or not text.segments:
             return text
-        (redacted,) = await asyncio.to_thread(self._redact, self._options.redact, [text], 1, is_open=True)
+        persons = await self._persons(self._options.redact, [text])
+        (redacted,) = await asyncio.to_thread(self._redact, self._options.redact, [text], persons, 1, is_open=True)
         return redacted
 
     async def preview(self, text: WindowText) -> WindowText:
         """Return what `live` would return now for the text of an utterance in progress."""
-        return await deepcopy(self).live(text)
+        trial = copy(self)
+        trial._numbering = deepcopy(self._numbering)  # noqa: SLF001 -- of the same class
+        return await trial.live(text)
 
-    def _release(self, held: list[WindowText], *, is_end: bool = False) -> list[WindowText]:
+    async def _release(self, held: list[WindowText], *, is_end: bool = False) -> list[WindowText]:
         """Remove from `held` the texts in which no number can continue, and return them redacted."""
         redact = self._options.redact
         if redact is None or not held:
             return []
-        count = len(held) if is_end else self._count_complete(redact, held)
-        released = self._redact(redact, held, count) if count else []
+        persons = await self._persons(redact, held)
+        return await asyncio.to_thread(self._released, redact, held, persons, is_end=is_end)
+
+    def _released(
+        self, redact: TaskRedaction, held: list[WindowText], persons: Sequence[Found], *, is_end: bool
+    ) -> list[WindowText]:
+        count = len(held) if is_end else self._count_complete(redact, held, persons)
+        released = self._redact(redact, held, persons, count) if count else []
         del held[:count]
         return released
 
-    def _count_complete(self, redact: TaskRedaction, held: Sequence[WindowText]) -> int:
+    async def _persons(self, redact: TaskRedaction, texts: Sequence[WindowText]) -> list[Found]:
+        text, _ = self._joined(texts)
+        return await find_persons(self._engine, text, self._language(texts), redact.types)
+
+    def _count_complete(self, redact: TaskRedaction, held: Sequence[WindowText], persons: Sequence[Found]) -> int:
         text, starts = self._joined(held)
-        found = self._spans(redact, text, held)
+        found = spans(text, self._language(held), redact.types, persons)
         parts: dict[tuple[EntityType, str], list[Span]] = defaultdict(list)
         for span in found:
             parts[span.type, span.value].append(span)
@@ -107,14 +135,21 @@ class Redactor:
         return len(held) - MAX_HELD if len(held) > MAX_HELD else 0
 
     def _redact(
-        self, redact: TaskRedaction, texts: Sequence[WindowText], count: int, *, is_open: bool = False
+        self,
+        redact: TaskRedaction,
+        texts: Sequence[WindowText],
+        persons: Sequence[Found],
+        count: int,
+        *,
+        is_open: bool = False,
     ) -> list[WindowText]:
         """Return the first `count` texts redacted, and take them into the context; the others follow them.
 
-        `is_open`: whether the text goes on, so that digits at its end may be the beginning of a number.
+        `persons`: the names in the context and the texts. `is_open`: whether the text goes on, so that digits at its
+        end may be the beginning of a number.
         """
         text, starts = self._joined(texts)
-        found = self._spans(redact, text, texts, is_open=is_open)
+        found = spans(text, self._language(texts), redact.types, persons, is_open=is_open)
         places = [_Place(span.start, span.end, span.type, self._number_of(span)) for span in found]
         redacted, index = list[WindowText](), 0
         for item in texts[:count]:
@@ -153,24 +188,26 @@ class Redactor:
                 before = text.channel
         return joined, [*starts, len(joined)]
 
-    def _spans(
-        self, redact: TaskRedaction, text: str, texts: Sequence[WindowText], *, is_open: bool = False
-    ) -> list[Span]:
+    def _language(self, texts: Sequence[WindowText]) -> str | None:
         languages = {segment.language for item in texts for segment in item.segments}
         spoken = languages.pop() if len(languages) == 1 else None
-        language = "en" if self._options.translate else spoken or self._options.language
-        return spans(text, language, redact.types, is_open=is_open)
+        return "en" if self._options.translate else spoken or self._options.language
 
     def _number_of(self, span: Span) -> int:
         """Return the number of a value: that of an equal one, or of the part of it that was replaced before."""
-        known = self._numbers[span.type]
-        if span.value not in known:
-            same = (one for one in self._places if one.type == span.type)
-            earlier = [one.number for one in same if one.start < span.end and span.start < one.end]
-            number = earlier[0] if earlier else self._highest[span.type] + 1
-            known[span.value] = number
-            self._highest[span.type] = max(number, self._highest[span.type])
-        return known[span.value]
+        same = (one for one in self._places if one.type == span.type)
+        earlier = (one.number for one in same if one.start < span.end and span.start < one.end)
+        return self._numbering.of(span.type, span.value, earlier=next(earlier, None))
+
+
+def warnings_of(options: TranscribeOptions, languages: Iterable[str]) -> list[str]:
+    """Return what redaction cannot do in the languages of a transcript, in sentences for people."""
+    redact = options.redact
+    without = sorted(set(languages) - LANGUAGES)
+    if redact is None or EntityType.PERSON not in redact.types or options.translate or not without:
+        return []
+    known = " and ".join(sorted(LANGUAGES))
+    return [f"redact: names of persons are found only in {known}, and none in {', '.join(without)}: read that text."]
 
 
 def _part(segment: Segment, start: int, end: int) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from app.engines.messages import DiarizationDone
 from app.engines.windows import WindowText
 from app.speech.attribution import attribute, labels_like
 from app.speech.diarizer import BackgroundDiarization
+from app.speech.redaction import warnings_of
 from app.speech.speaker_labels import channel_of, relabelled, speaker_label
 from app.speech.speech_gaps import add_speech_gaps, merge_intervals
 from app.speech.updates import Append, Checkpoint
@@ -140,6 +141,7 @@ class TaskTranscript:
             voices_error=identified.error,
             model=model,
             audio_sha256=audio_sha256,
+            warnings=warnings_of(self.task, languages),
             cached=cached,
             created_at=datetime.now(UTC),
         )

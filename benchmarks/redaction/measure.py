@@ -10,6 +10,7 @@ from typing import Final
 
 from natscribe.schemas.redaction import EntityType
 
+from app.engines.text.redaction.persons import PersonFinder
 from app.engines.text.redaction.redaction import Span, spans
 from benchmarks.redaction.values import Values
 
@@ -20,11 +21,12 @@ _TYPES: Final = {
     "bik": EntityType.BANK_ACCOUNT,
     **dict.fromkeys(("ssn", "nino", "license", "inn", "inn10", "snils", "passport"), EntityType.NATIONAL_ID),
     "dob": EntityType.DATE_OF_BIRTH,
+    **dict.fromkeys(("first_name", "last_name"), EntityType.PERSON),
     "username": EntityType.USERNAME_PASSWORD,
     "password": EntityType.USERNAME_PASSWORD,
 }
 _TURN: Final = re.compile(r"\s\w+: [\w ]+\. \w+: ")
-_SLOT: Final = re.compile(r"\{(\w+)\}")
+_SLOT: Final = re.compile(r"\{(\w+)(?::(\w+))?\}")  # a kind, and the case of a Russian name
 Truth = list[tuple[int, int, EntityType, bool]]  # where, and whether it is as a recognizer writes it
 
 
@@ -37,7 +39,7 @@ def lines(language: str, which: str, rounds: int) -> Iterator[tuple[str, Truth]]
         for slot in _SLOT.finditer(template):
             kind = slot[1]
             text += template[at : slot.start()]
-            value = values.of(kind)
+            value = values.of(kind, slot[2])
             type_ = _TYPES.get(kind) or (EntityType(kind) if kind in list(EntityType) else None)
             if type_ is not None:
                 truth.append((len(text), len(text) + len(value), type_, values.is_recognized))
@@ -59,12 +61,14 @@ def main(which: str, rounds: int, *, show: bool) -> None:
     print(
         "| language | type | text | values | redacted | of this type, if all types are redacted |\n|---|---|---|---|---|---|"
     )
+    persons = PersonFinder()
     for language in ("en", "ru"):
         counts, words, others = defaultdict[tuple[EntityType, bool], Count](Count), 0, 0
         for text, truth in lines(language, which, rounds):
-            found = spans(text, language, list(EntityType))
+            names = persons.find(text, language)
+            found = spans(text, language, list(EntityType), names)
             for start, end, type_, is_recognized in truth:
-                covered = {at for span in spans(text, language, {type_}) for at in range(span.start, span.end)}
+                covered = {at for span in spans(text, language, {type_}, names) for at in range(span.start, span.end)}
                 is_whole = all(at in covered or not text[at].isalnum() for at in own_characters(text, start, end))
                 count = counts[type_, is_recognized]
                 count.values += 1

@@ -6,6 +6,7 @@ from random import Random
 from typing import Final
 
 from faker import Faker
+from pymorphy3 import MorphAnalyzer
 
 from benchmarks.redaction.spoken import below_100, recognized, spoken
 
@@ -62,12 +63,20 @@ class Values:
             "number": lambda: self._said(self._digits(self._random.randrange(4, 9))),
             "address": self._address,
             "person": self._person,
+            "first_name": lambda: str(self._faker.first_name_female()),
+            "last_name": lambda: str(self._faker.last_name_female()),
         }
+        self._morphology = MorphAnalyzer()
 
-    def of(self, kind: str) -> str:
-        """Return another value of a kind."""
+    def of(self, kind: str, case: str | None = None) -> str:
+        """Return another value of a kind; `case`: of a Russian name, such as `datv`."""
         self.is_recognized = False
-        return self._of[kind]()
+        value = self._of[kind]()
+        return " ".join(self._inflected(word, case) for word in value.split()) if case else value
+
+    def _inflected(self, word: str, case: str) -> str:
+        inflected = self._morphology.parse(word)[0].inflect({case, "sing"})
+        return inflected.word.capitalize() if inflected else word
 
     def _said(self, digits: str, *written: Callable[[str], str]) -> str:
         style = self._random.choice(("written", "spoken", "recognized", "written", "spoken", "turns", "corrected"))

@@ -15,9 +15,11 @@ from natscribe.schemas.redaction import EntityType
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 
 from app.engines.messages import StageAdvanced
+from app.engines.process.engine_processes import EngineProcesses
 from app.engines.text.redaction.digit_runs import TOKEN
 from app.engines.text.redaction.lexicon import FILLERS
 from app.engines.windows import WindowText
+from app.settings import Settings
 from app.speech.redaction import Redactor
 from app.speech.updates import Checkpoint
 from benchmarks.redaction.measure import lines, own_characters
@@ -28,7 +30,7 @@ _WORD = re.compile(r"\s*\S+")
 async def main(which: str, rounds: int) -> None:
     """Print the recall of each type, of whole values, in recordings and in live audio."""
     print("| language | type | values | recordings | live |\n|---|---|---|---|---|")
-    choice = random.Random(rounds)
+    choice, engine = random.Random(rounds), EngineProcesses(Settings())
     for language in ("en", "ru"):
         counts = Counter[tuple[EntityType, str]]()
         for text, truth in lines(language, which, rounds):
@@ -44,7 +46,7 @@ async def main(which: str, rounds: int) -> None:
             counts[type_, "values"] += 1
             for kind, redacted in (("recording", _recording), ("live", _live)):
                 task = {"task_id": "t", "audio_file_id": "a", "user_id": 1, "redact": {"entities": [type_.value]}}
-                texts = await redacted(Redactor(TranscriptionTask.model_validate(task), Checkpoint()), windows)
+                texts = await redacted(Redactor(TranscriptionTask.model_validate(task), Checkpoint(), engine), windows)
                 plain = {
                     word.start
                     for text in texts
@@ -58,6 +60,7 @@ async def main(which: str, rounds: int) -> None:
             values = counts[type_, "values"]
             shares = " | ".join(f"{counts[type_, kind] / values:.1%}" for kind in ("recording", "live"))
             print(f"| {language} | `{type_.value}` | {values} | {shares} |")
+    await engine.close()
 
 
 def _window(words: Sequence[re.Match[str]], first: int, language: str) -> WindowText:

@@ -420,6 +420,7 @@ export interface TranscriptionResult {
   'segments': Segment[];
   'untranscribed': Interval[];
   'entities': SpokenEntity[];
+  'warnings': string[];
   'channels': number | null;
   'speakers': number | null;
   'diarization_error': ErrorDetail | null;
@@ -545,7 +546,7 @@ export type DiscoverServiceRequests = ServicePing | ServiceInfo | ServiceStats |
 export type DiscoverServicesRequests = ServicePing | ServiceInfo | ServiceStats | ErrorReply;
 export type EnrollRequests = Voice | ErrorReply;
 export type EntityGroup = "pci" | "contact" | "all";
-export type EntityType = "phone" | "email" | "card" | "bank_account" | "national_id" | "address" | "date_of_birth" | "date" | "url" | "username_password" | "number";
+export type EntityType = "person" | "phone" | "email" | "card" | "bank_account" | "national_id" | "address" | "date_of_birth" | "date" | "url" | "username_password" | "number";
 export type ErasureReason = "request" | "user" | "retention";
 export type ErrorCode = "invalid_message" | "invalid_request" | "unknown_model" | "audio_not_found" | "audio_unreadable" | "audio_too_large" | "timeout" | "expired" | "quota_exceeded" | "worker_lost" | "engine_failed" | "not_found" | "not_finished" | "format_unavailable" | "internal";
 export type ForgetRequests = Forgotten | ErrorReply;

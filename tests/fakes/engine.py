@@ -1,6 +1,7 @@
 """An engine whose replies are scripted."""
 
 import asyncio
+import re
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
@@ -10,6 +11,7 @@ from typing import Any
 
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.progress import Stage
+from natscribe.schemas.redaction import EntityType
 from natscribe.schemas.transcription import Interval, Segment, TranscribeOptions, Word
 from natscribe.schemas.wire import Model
 
@@ -20,6 +22,7 @@ from app.engines.messages import (
     CloseLiveStream,
     DiarizationDone,
     Diarize,
+    FindPersons,
     FindWindows,
     Job,
     LiveAudioProcessed,
@@ -28,6 +31,7 @@ from app.engines.messages import (
     Load,
     Loaded,
     LoadVad,
+    PersonsFound,
     ProcessLiveAudio,
     RecordingEmbeddings,
     RecordingOpened,
@@ -41,6 +45,7 @@ from app.engines.messages import (
     WindowSearchDone,
     WindowsTranscribed,
 )
+from app.engines.text.redaction.found import Found
 from app.engines.windows import Window, WindowText
 
 MODEL = Model(name="fake", revision="0")
@@ -95,6 +100,7 @@ class FakeEngine:
         self.channels = 1  # of each recording
         self.differ = False  # whether the channels carry different speech
         self.text = "one two"  # of each window
+        self.names: list[str] = []  # of persons, which it finds in a text
         self.untranscribed: list[Interval] = []  # of each window
         self.diarized = 0  # recordings
         self.people = ["anna", "boris"]  # who speaks in a recording
@@ -131,8 +137,8 @@ class FakeEngine:
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         self.received.append(job)
         match job:
-            case LoadVad():
-                yield VadLoaded()
+            case LoadVad() | FindPersons():
+                yield VadLoaded() if isinstance(job, LoadVad) else PersonsFound(found=self._persons(job.text))
             case Load():
                 yield await self._load()
             case Transcribe():
@@ -147,6 +153,10 @@ class FakeEngine:
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:
                         yield reply
+
+    def _persons(self, text: str) -> list[Found]:
+        matches = re.finditer("|".join(map(re.escape, self.names)), text) if self.names else ()
+        return [Found(EntityType.PERSON, (match.span(),), 0.6, match.group().casefold()) for match in matches]
 
     async def _load(self) -> Loaded:
         if self.load_failure is not None:

@@ -1,4 +1,4 @@
-"""The engine of a worker as four child processes, which run at the same time."""
+"""The engine of a worker as five child processes, which run at the same time."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -10,6 +10,7 @@ from app.engines.engine import run_job
 from app.engines.messages import (
     CloseLiveStream,
     Diarize,
+    FindPersons,
     FindWindows,
     Job,
     Load,
@@ -30,7 +31,9 @@ MAX_LIVE_JOB_S = 60.0  # a job of a live stream takes a few milliseconds, and lo
 
 
 class EngineProcesses:
-    """The engine of a worker: four processes, which detect windows, process live streams, transcribe, and diarize.
+    """The engine of a worker: five processes.
+
+    They detect windows, process live streams, transcribe, diarize, and find names of persons.
 
     A process starts with its first job. The window detector waits until its replies are read, so that a worker never
     has all windows of a recording in memory.
@@ -41,6 +44,7 @@ class EngineProcesses:
         self._live_detector = EngineProcess(settings)
         self._transcriber = EngineProcess(settings)
         self._diarizer = EngineProcess(settings)
+        self._person_finder = EngineProcess(settings)
         self._live_jobs: set[asyncio.Task[Reply]] = set()
         self._live_lock = asyncio.Lock()  # held by the job that runs: only its own time is limited
 
@@ -77,11 +81,14 @@ class EngineProcesses:
                 return self._transcriber.run(job)
             case Diarize():
                 return self._diarizer.run(job)
+            case FindPersons():
+                return self._person_finder.run(job)
 
     async def close(self) -> None:
         """Kill all processes, even in the middle of a job; a later job would start its process again."""
         await discard_all(list(self._live_jobs))
-        processes = self._window_detector, self._live_detector, self._transcriber, self._diarizer
+        detectors = self._window_detector, self._live_detector
+        processes = *detectors, self._transcriber, self._diarizer, self._person_finder
         await asyncio.gather(*(process.close() for process in processes))
 
     async def _run_shielded(self, job: ProcessLiveAudio | CloseLiveStream) -> AsyncGenerator[Reply, None]:

@@ -15,12 +15,14 @@ from app.engines.messages import (
     CloseLiveStream,
     DiarizationDone,
     Diarize,
+    FindPersons,
     FindWindows,
     Job,
     LiveSpeakerOptions,
     Load,
     Loaded,
     LoadVad,
+    PersonsFound,
     ProcessLiveAudio,
     Reply,
     Setup,
@@ -28,6 +30,7 @@ from app.engines.messages import (
     VadLoaded,
 )
 from app.engines.models import ModelCatalog
+from app.engines.text.redaction.persons import check_models
 from app.runtime.errors import PermanentError, TransientError
 
 if TYPE_CHECKING:
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
     from app.engines.diarization.live_speakers import LiveSpeakers
     from app.engines.diarization.networks import Networks
     from app.engines.speech_model import SpeechModel
+    from app.engines.text.redaction.persons import PersonFinder
 
 Emit = Callable[[Reply], None]
 
@@ -43,7 +47,8 @@ Emit = Callable[[Reply], None]
 class JobRunner:
     """Runs the jobs of an engine process.
 
-    From one job to the next it keeps one transcription model, the diarization networks, and the live streams in memory.
+    From one job to the next it keeps one transcription model, the diarization networks, the live streams, and the
+    models of names in memory.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -66,15 +71,13 @@ class JobRunner:
                 get_vad_model()  # it stays in memory
                 emit(VadLoaded())
             case FindWindows():
-                from app.engines.audio.window_search import find_windows
-
-                for reply in find_windows(job, self._audio_limit()):
-                    emit(reply)
+                self._find_windows(job, emit)
             case ProcessLiveAudio() | CloseLiveStream():
                 emit(self._streams.run(job))
             case Load():
                 model = self._model(job.options.model)
                 model.check(job.options)
+                check_models(job.options.redact)
                 emit(Loaded(model=model.identity, fingerprint=model.fingerprint))
             case Transcribe():
                 from app.engines.recognition import transcribe
@@ -82,6 +85,14 @@ class JobRunner:
                 emit(transcribe(self._model(job.options.model), job))
             case Diarize():
                 emit(self._diarize(job, emit))
+            case FindPersons():
+                emit(PersonsFound(found=self._persons.find(job.text, job.language)))
+
+    def _find_windows(self, job: FindWindows, emit: Emit) -> None:
+        from app.engines.audio.window_search import find_windows
+
+        for reply in find_windows(job, self._audio_limit()):
+            emit(reply)
 
     def _model(self, name: str | None) -> SpeechModel:
         if name not in self._models:
@@ -105,6 +116,12 @@ class JobRunner:
         from app.engines.audio.live_streams import LiveStreams
 
         return LiveStreams(self._audio_limit(), speakers=self._live_speakers)
+
+    @cached_property
+    def _persons(self) -> PersonFinder:
+        from app.engines.text.redaction.persons import PersonFinder
+
+        return PersonFinder()
 
     def _live_speakers(self, options: LiveSpeakerOptions, channels: int) -> Sequence[LiveSpeakers]:
         from app.engines.diarization.live_speakers import speakers_of_channels

@@ -148,7 +148,7 @@ class LiveSession:
         self._early = EarlyText(worker.windows, task.options)
         language, windows = checkpoint.language, self._utterances()
         self._run = WindowPipeline(windows, self._early, None, task.options, language, rank=Rank.LIVE)
-        self._redactor = Redactor(task, checkpoint)
+        self._redactor = Redactor(task, checkpoint, worker.engine)
         preview, publish = self._redactor.preview, worker.publish_partial
         self._partials = PartialPublisher(task, source, worker.windows, publish, worker.metrics, preview)
         self._turns = TurnPublisher(source, worker.publish_turn, preview) if task.turns else None

@@ -69,7 +69,7 @@ class Transcription:
         """
         self.transcript.resume(checkpoint)
         job, language = self._first_job(checkpoint), checkpoint.language
-        redactor = Redactor(self.task, checkpoint)
+        redactor = Redactor(self.task, checkpoint, self.engine)
         while True:
             cached = await self.cache.find(self.recording.sha256, self.task, self.loaded, job.channel)
             if cached is not None and cached.matches(job):

@@ -29,7 +29,7 @@ async def test_personal_data_is_replaced_where_the_reply_says(publisher: Publish
     ("fields", "advice"),
     [
         ({"redact": {"entities": ["phones"]}}, "redact.entities.0: there is no such entity (did you mean phone?)"),
-        ({"redact": {"entities": ["\x1b[31m" * 100]}}, "use one of phone, email, card"),
+        ({"redact": {"entities": ["\x1b[31m" * 100]}}, "use one of person, phone, email, card"),
         ({"redact": {"entities": []}}, "redact.entities"),
         ({"redact": {"entities": ["all"], "replace": "stars"}}, "redact.replace"),
         ({"text": "x" * (MAX_TEXT_CHARS + 1)}, "text"),

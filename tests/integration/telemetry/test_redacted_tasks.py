@@ -35,6 +35,7 @@ SPOKEN = {  # each value once, and what of it is nowhere
     EntityType.DATE_OF_BIRTH: ("date of birth: 23 May 1961", "May.1961"),
     EntityType.URL: ("see www.zyzzyva.com", "zyzzyva"),
     EntityType.USERNAME_PASSWORD: ("the password is Wq7xZz", "Wq7xZz"),
+    EntityType.PERSON: ("Zelda Ypsilon called", "Zelda|Ypsilon"),
     EntityType.NUMBER: ("order 60471836", "60471836"),
 }
 TEXT = ". ".join(words for words, _ in SPOKEN.values())
@@ -52,6 +53,7 @@ def settings(settings: Settings) -> Settings:
 def engine() -> FakeEngine:
     engine = FakeEngine()
     engine.text = TEXT
+    engine.names = ["Zelda Ypsilon"]
     return engine
 
 

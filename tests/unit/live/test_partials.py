@@ -19,6 +19,7 @@ from app.speech.live.partials import PartialPublisher
 from app.speech.live.source import LiveSource
 from app.speech.redaction import Redactor
 from app.speech.updates import Checkpoint
+from tests.fakes.engine import FakeEngine
 
 TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(channels=2))
 
@@ -68,7 +69,12 @@ async def partials_of(speech: Speech, task: LiveTask = TASK) -> AsyncIterator[Pa
     """A running publisher of partials, which transcribes at once what is open already."""
     source, windows = cast("LiveSource", speech), cast("WindowQueue", speech)
     partials = PartialPublisher(
-        task, source, windows, speech.publish, LiveMetrics(speech.registry), Redactor(task, Checkpoint()).preview
+        task,
+        source,
+        windows,
+        speech.publish,
+        LiveMetrics(speech.registry),
+        Redactor(task, Checkpoint(), FakeEngine()).preview,
     )
     running = asyncio.create_task(partials.run(lambda: None))
     yield partials

@@ -18,6 +18,7 @@ from app.speech.live.source import LiveSource
 from app.speech.live.turns import TurnPublisher
 from app.speech.redaction import Redactor
 from app.speech.updates import Checkpoint
+from tests.fakes.engine import FakeEngine
 
 WHOLE = r"(s(er)*(e?d))*(s(er)*e?)?"  # started, eager_end, resumed, ended: each turn, the last one perhaps not over
 LETTERS = {TurnState.STARTED: "s", TurnState.EAGER_END: "e", TurnState.RESUMED: "r", TurnState.ENDED: "d"}
@@ -40,7 +41,7 @@ class Conversation:
             task=LiveTask.model_validate({"task_id": "live-1", "user_id": 7, "redact": redact}),
             is_over=lambda _, start: self.is_over(start),
         )
-        redactor = Redactor(self.source.task, Checkpoint())
+        redactor = Redactor(self.source.task, Checkpoint(), FakeEngine())
         self.turns = TurnPublisher(cast("LiveSource", self.source), self.publish, redactor.preview)
         self.pending: list[asyncio.Future[WindowText]] = []
 

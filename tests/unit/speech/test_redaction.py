@@ -3,14 +3,18 @@
 from collections.abc import AsyncGenerator, Sequence
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.redaction import EntityType, SpokenEntity
 from natscribe.schemas.transcription import Segment, TranscriptionTask, Word
 
-from app.engines.messages import StageAdvanced
+from app.engines.engine import Engine
+from app.engines.messages import FindPersons, Job, Reply, StageAdvanced
 from app.engines.windows import WindowText
-from app.speech.redaction import MAX_HELD, Redactor
+from app.runtime.errors import TransientError
+from app.speech.redaction import MAX_HELD, Redactor, warnings_of
 from app.speech.updates import Checkpoint
+from tests.fakes.engine import FakeEngine
 
 LONG = " ".join(["and then we went on to talk about many other things which have nothing to do with this"] * 3)
 
@@ -28,12 +32,16 @@ def window(*texts: str, at: float = 0.0, language: str | None = "en") -> WindowT
 
 
 def redactor(
-    *entities: str, replace: str = "label", checkpoint: Checkpoint | None = None, **options: object
+    *entities: str,
+    replace: str = "label",
+    checkpoint: Checkpoint | None = None,
+    engine: Engine | None = None,
+    **options: object,
 ) -> Redactor:
     fields: dict[str, object] = {"task_id": "t", "audio_file_id": "a", "user_id": 1}
     redact = {"entities": entities, "replace": replace} if entities else None
     task = TranscriptionTask.model_validate(fields | {"redact": redact} | options)
-    return Redactor(task, checkpoint or Checkpoint())
+    return Redactor(task, checkpoint or Checkpoint(), engine or FakeEngine())
 
 
 async def of(items: Sequence[StageAdvanced | WindowText]) -> AsyncGenerator[StageAdvanced | WindowText, None]:
@@ -187,6 +195,58 @@ async def test_a_preview_is_what_the_live_text_will_be_and_changes_nothing() -> 
     # Then its final text is that of the last one
     assert await live.live(text) == preview
     assert said([preview]) == ["or call [PHONE_2] now"]
+
+
+async def test_a_name_over_two_windows_and_its_parts_in_later_ones_have_one_number() -> None:
+    # Given an engine that finds a name, of which one window ends with the first part
+    engine = FakeEngine()
+    engine.names = ["Ada Quill", "Quill", "Bo"]
+    windows = [window("I am Ada"), window(f"Quill. {LONG}", at=20), window("Bo called Quill", at=80)]
+    # When a recording and live audio have it
+    texts = await recording(redactor("person", replace="numbered", engine=engine), *windows)
+    live = redactor("person", replace="numbered", engine=engine)
+    spoken = [await live.live(window("Bo is here")), await live.live(window("and Ada Quill", at=10))]
+    # Then each person has one number
+    assert said(texts) == ["I am [PERSON_1]", f"[PERSON_1]. {LONG}", "[PERSON_2] called [PERSON_1]"]
+    assert said([await live.preview(window("Bo and Quill", at=20))]) == ["[PERSON_1] and [PERSON_2]"]
+    assert said(spoken) == ["[PERSON_1] is here", "and [PERSON_2]"]
+
+
+async def test_names_are_looked_for_only_on_request() -> None:
+    engine = FakeEngine()
+    await recording(redactor("phone", engine=engine), window("Ada said: 555 123 45 67"))
+    assert engine.received == []
+
+
+async def test_nothing_of_a_window_is_released_if_the_search_for_names_fails() -> None:
+    class Broken(FakeEngine):
+        async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
+            if isinstance(job, FindPersons):
+                raise TransientError(ErrorCode.ENGINE_FAILED, "the process died")
+            async for reply in super().run(job):
+                yield reply
+
+    with pytest.raises(TransientError):
+        await recording(redactor("all", engine=Broken()), window("Ada said: 555 123 45 67"))
+
+
+@pytest.mark.parametrize(
+    ("entities", "languages", "options", "warned"),
+    [
+        (["person"], {"en": 9.0, "de": 3.0, "fr": 1.0}, {}, "de, fr"),
+        (["all"], {"de": 3.0}, {}, "de"),
+        (["all"], {"de": 3.0}, {"translate": True}, ""),
+        (["pci"], {"de": 3.0}, {}, ""),
+        (["all"], {"en": 3.0, "ru": 2.0}, {}, ""),
+    ],
+)
+def test_a_result_warns_of_languages_in_which_no_names_are_found(
+    entities: list[str], languages: dict[str, float], options: dict[str, object], warned: str
+) -> None:
+    fields: dict[str, object] = {"task_id": "t", "audio_file_id": "a", "user_id": 1, "redact": {"entities": entities}}
+    found = warnings_of(TranscriptionTask.model_validate(fields | options), languages)
+    assert [bool(warned)] * len(found) == [True] * bool(warned)
+    assert all(f" {warned}:" in message for message in found)
 
 
 async def test_an_address_that_begins_in_one_segment_and_ends_in_the_next_is_replaced_in_both() -> None:

@@ -19,6 +19,7 @@ CORRECTIONS: Final = frozenset(_WORDS["between"]["corrections"].split())
 FILLERS: Final = CORRECTIONS | frozenset(_WORDS["between"]["others"].split())
 NO_LOCAL: Final = frozenset(_WORDS["not_values"]["local"].split())
 NO_SECRET: Final = frozenset(_WORDS["not_values"]["secret"].split())
+PERSON_CUES: Final[dict[str, str]] = {place: "|".join(words) for place, words in _WORDS["person_cues"].items()}
 STREETS: Final = {language: "|".join(words.split()) for language, words in _WORDS["streets"].items()}
 
 

@@ -1,8 +1,8 @@
 """Find personal data in a text, and replace it."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from natscribe.schemas.redaction import EntityType, Redacted, RedactedEntity, Replacement
 
@@ -11,6 +11,7 @@ from app.engines.text.redaction.dates import dates
 from app.engines.text.redaction.digit_runs import digit_runs
 from app.engines.text.redaction.found import Found
 from app.engines.text.redaction.numbers import numbers, unfinished
+from app.engines.text.redaction.persons import same_person
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +25,41 @@ class Span:
     value: str
 
 
-def redacted(text: str, language: str | None, types: Collection[EntityType], replace: Replacement) -> Redacted:
-    """Return a text in which personal data of some types is replaced; equal values have one number."""
-    numbers_of: dict[EntityType, dict[str, int]] = defaultdict(dict)
+@dataclass
+class Numbering:
+    """Numbers the values of each type from 1: equal values have one number, and so have the names of one person.
+
+    `highest`: the highest number of each type.
+    """
+
+    highest: Counter[EntityType] = field(default_factory=Counter)
+    _numbers: dict[EntityType, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+
+    def of(self, type_: EntityType, value: str, *, earlier: int | None = None) -> int:
+        """Return the number of a value; `earlier`: that of a part of it, if the value is new."""
+        known = self._numbers[type_]
+        if value not in known:
+            person = same_person(value, known) if type_ is EntityType.PERSON else None
+            known[value] = known[person] if person else earlier or self.highest[type_] + 1
+            self.highest[type_] = max(known[value], self.highest[type_])
+        return known[value]
+
+
+def redacted(
+    text: str,
+    language: str | None,
+    types: Collection[EntityType],
+    replace: Replacement,
+    persons: Collection[Found] = (),
+) -> Redacted:
+    """Return a text in which personal data of some types is replaced; equal values have one number.
+
+    `persons`: the names in the text.
+    """
+    numbering = Numbering()
     parts, entities, at = list[str](), list[RedactedEntity](), 0
-    for span in spans(text, language, types):
-        known = numbers_of[span.type]
-        number = known.setdefault(span.value, len(known) + 1)
+    for span in spans(text, language, types, persons):
+        number = numbering.of(span.type, span.value)
         entities.append(
             RedactedEntity(type=span.type, start=span.start, end=span.end, score=round(span.score, 2), number=number)
         )
@@ -39,13 +68,21 @@ def redacted(text: str, language: str | None, types: Collection[EntityType], rep
     return Redacted(text="".join([*parts, text[at:]]), entities=entities)
 
 
-def spans(text: str, language: str | None, types: Collection[EntityType], *, is_open: bool = False) -> list[Span]:
+def spans(
+    text: str,
+    language: str | None,
+    types: Collection[EntityType],
+    persons: Collection[Found] = (),
+    *,
+    is_open: bool = False,
+) -> list[Span]:
     """Return what to replace, in order; parts of the text that may be of several types have the most certain one.
 
-    `is_open`: whether the text goes on, so that digits at its end may be the beginning of a number.
+    `persons`: the names in the text. `is_open`: whether the text goes on, so that digits at its end may be the
+    beginning of a number.
     """
     runs = digit_runs(text, language)
-    found = [*numbers(text, runs), *dates(text), *addresses(text, runs)]
+    found = [*numbers(text, runs), *dates(text), *addresses(text, runs), *persons]
     if is_open and runs and (beginning := unfinished(text, runs[-1], types)):
         found.append(beginning)
     return _apart(one for one in found if one.type in types)
