@@ -135,10 +135,10 @@ def create_app() -> FastStream:
     stored("results.*", stream=names.results)(follower.results)
     stored("erased.*", stream=names.erased)(follower.erased)
     natscribe.subscriber("voices.forgotten.*", include_in_schema=False)(follower.forgotten)
-    requests = NatsRouter(middlewares=[replies])
-    requests.subscriber(SEARCH, queue=DURABLE)(follower.search)
-    requests.subscriber(TRANSCRIPT, queue=DURABLE)(follower.get)
-    own.include_router(requests)
+    for subject, reply in ((SEARCH, follower.search), (TRANSCRIPT, follower.get)):
+        requests = NatsRouter(middlewares=[replies])  # one each: a document has routers in order, subscribers in any
+        requests.subscriber(subject, queue=DURABLE)(reply)
+        own.include_router(requests)
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[None]:
