@@ -13,13 +13,16 @@ from tests.waiting import patiently
 BIN = Path(sys.executable).parent
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WITHIN = 120  # seconds
+KEPT_BYTES = 64 * 1024**2  # a program whose output nobody reads waits when it has printed more
 
 
 @asynccontextmanager
 async def started(nats_url: str, *command: Path | str, cwd: Path = EXAMPLES) -> AsyncIterator[Process]:
     """A program that runs until the body ends; what it prints and nobody reads is shown if the test fails."""
     environment = os.environ | {"NATS_URL": nats_url, "PYTHONUNBUFFERED": "1"}
-    process = await asyncio.create_subprocess_exec(*command, cwd=cwd, env=environment, stdout=PIPE, stderr=STDOUT)
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=cwd, env=environment, stdout=PIPE, stderr=STDOUT, limit=KEPT_BYTES
+    )
     try:
         yield process
     finally:

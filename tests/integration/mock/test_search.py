@@ -37,8 +37,7 @@ def searching(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Start the service."""
     monkeypatch.setenv("SEARCH_INDEX", str(tmp_path / "search.db"))
     app = "services.search.main:create_app", "--factory"
-    quiet = "--log-level", "warning"  # nobody reads the pipe, which would be full
-    return lambda: started(servers.nats_url, BIN / "faststream", "run", *app, *quiet, cwd=ROOT)
+    return lambda: started(servers.nats_url, BIN / "faststream", "run", *app, cwd=ROOT)
 
 
 async def reply(nc: Client, subject: str, **request: object) -> Any:
