@@ -64,6 +64,14 @@ class Replacement(DescribedEnum):
         return f"[{label}_{number}]" if self is Replacement.NUMBERED else f"[{label}]"
 
 
+class AudioRedaction(DescribedEnum):
+    """What a copy of the recording has in place of personal data."""
+
+    NONE = "none", "There is no copy"
+    SILENCE = "silence", "Silence"
+    BEEP = "beep", "A tone of 1 kHz"
+
+
 _LABELS: Final = [member.value for kind in (EntityType, EntityGroup) for member in kind]
 
 
@@ -108,6 +116,12 @@ class Redaction(Input):
 class TaskRedaction(Redaction):
     """Which personal data is replaced in the text of a task, and by what."""
 
+    audio: AudioRedaction = Field(
+        AudioRedaction.NONE,
+        strict=False,
+        description="What replaces it in a copy of the recording, which the result names in `redacted_audio`. With "
+        "`keep_audio`, a live task keeps this copy.",
+    )
     partials: bool = Field(
         default=False,
         description="Publish redacted partial results of a live task. Without this option there are none: a partial "

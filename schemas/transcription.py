@@ -325,6 +325,11 @@ class TranscriptionResult(Message):
         description="Why the audio of a live task with `keep_audio` is not stored; the text is complete. Null: no "
         "error.",
     )
+    redacted_audio: Object | None = Field(
+        None,
+        description="The recording without personal data, as FLAC, if the task has `audio` in `redact`: as long as the "
+        "recording, 16 kHz. The object is erased with the result. Null: not requested, or there was no audio.",
+    )
     model: Model = Field(description="The model that computed the result.")
     source: Source = Field(Source.RECORDING, description="Source of the audio.")
     audio_sha256: Sha256 | None = Field(

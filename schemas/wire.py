@@ -229,10 +229,12 @@ class Input(BaseModel):
 
 
 class Object(Message):
-    """A reference to the Object Store object that contains a result larger than the server's `max_payload`."""
+    """A reference to an object in the Object Store: a result larger than the server's `max_payload`, or audio."""
 
     bucket: str = Field(description="Object Store bucket.", examples=["results"])
-    name: str = Field(description="Name of the object: the task id.", examples=["meeting-2026-11-24"])
+    name: str = Field(
+        description="Name of the object: the task id; with `.flac` for audio.", examples=["meeting-2026-11-24"]
+    )
     digest: str = Field(
         description="`SHA-256=` and the digest in URL-safe base64.",
         examples=["SHA-256=1oHu71buhmdXvKvzY0pJIsGVAJxPuFq918cTaEiG4NE="],

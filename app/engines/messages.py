@@ -13,7 +13,7 @@ from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorDetail
 from natscribe.schemas.live import LiveAudio
 from natscribe.schemas.progress import Stage
-from natscribe.schemas.transcription import TranscribeOptions
+from natscribe.schemas.transcription import Interval, TranscribeOptions
 from natscribe.schemas.wire import Model, Speakers
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -332,6 +332,26 @@ class PersonsFound(_Message):
     found: list[Found]
 
 
+class RedactAudio(_Message):
+    """Job: write the recording `path` to the file `output`, as FLAC, without what is spoken in `spans`.
+
+    `spans`: in seconds. `beep`: replace them by a tone, else by silence.
+    """
+
+    type: Literal["redact_audio"] = "redact_audio"
+    path: Path
+    output: Path
+    spans: list[Interval]
+    beep: bool = False
+
+
+class AudioRedacted(_Message):
+    """Last reply to `RedactAudio`: the file is written; `duration_seconds`: how long its audio is."""
+
+    type: Literal["audio_redacted"] = "audio_redacted"
+    duration_seconds: float
+
+
 class Failed(_Message):
     """Last reply to any job that failed; the engine process remains able to run the next job."""
 
@@ -341,7 +361,15 @@ class Failed(_Message):
 
 
 Job = Annotated[
-    LoadVad | Load | FindWindows | ProcessLiveAudio | CloseLiveStream | Transcribe | Diarize | FindPersons,
+    LoadVad
+    | Load
+    | FindWindows
+    | ProcessLiveAudio
+    | CloseLiveStream
+    | Transcribe
+    | Diarize
+    | FindPersons
+    | RedactAudio,
     Field(discriminator="type"),
 ]
 Reply = Annotated[
@@ -357,6 +385,7 @@ Reply = Annotated[
     | Loaded
     | VadLoaded
     | PersonsFound
+    | AudioRedacted
     | Failed,
     Field(discriminator="type"),
 ]
@@ -370,5 +399,6 @@ LAST_REPLIES = (
     Loaded,
     VadLoaded,
     PersonsFound,
+    AudioRedacted,
     Failed,
 )

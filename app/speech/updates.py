@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from natscribe.schemas import kinds
 from natscribe.schemas.errors import ErrorDetail
@@ -77,7 +78,15 @@ class Embeddings:
     content: bytes
 
 
-TaskUpdate = Progress | NewText | SpeakerChanges | SpeakerState | Embeddings
+@dataclass(frozen=True, slots=True)
+class RedactedAudio:
+    """A recording without personal data, stored as long as the result."""
+
+    path: Path
+    sha256: str  # in hex
+
+
+TaskUpdate = Progress | NewText | SpeakerChanges | SpeakerState | Embeddings | RedactedAudio
 Append = Callable[[TaskUpdate], Awaitable[None]]  # appends to the task's log
 
 

@@ -369,6 +369,7 @@ export interface TaskPage {
 export interface TaskRedaction {
   'entities': (EntityType | EntityGroup)[];
   'replace'?: Replacement | null;
+  'audio'?: AudioRedaction | null;
   'partials'?: boolean | null;
 }
 export interface TaskRequest {
@@ -427,6 +428,7 @@ export interface TranscriptionResult {
   'voices': Record<string, SpeakerVoice> | null;
   'voices_error': ErrorDetail | null;
   'audio_error': ErrorDetail | null;
+  'redacted_audio': ReservedObject | null;
   'model': Model;
   'source': Source;
   'audio_sha256': string | null;
@@ -536,6 +538,7 @@ export interface WorkerInfo {
 export interface WorkersRequest {
   
 }
+export type AudioRedaction = "none" | "silence" | "beep";
 export type BodyEncoding = "utf-8" | "base64";
 export type CancelRequests = TaskStatus | ErrorReply;
 export type Channels = "auto" | "mix" | "separate";

@@ -18,6 +18,7 @@ from natscribe.schemas.wire import Model
 from app.engines.diarization import VOICE_NETWORK
 from app.engines.messages import (
     LAST_REPLIES,
+    AudioRedacted,
     ChunkAnalysed,
     CloseLiveStream,
     DiarizationDone,
@@ -35,6 +36,7 @@ from app.engines.messages import (
     ProcessLiveAudio,
     RecordingEmbeddings,
     RecordingOpened,
+    RedactAudio,
     Reply,
     SpeakerEmbedding,
     StageAdvanced,
@@ -50,6 +52,7 @@ from app.engines.windows import Window, WindowText
 
 MODEL = Model(name="fake", revision="0")
 WINDOW = 10.0  # seconds
+REDACTED = b"redacted "  # how a redacted recording begins
 SAMPLES = b64encode(bytes(320_000)).decode()  # of a window
 
 
@@ -137,8 +140,8 @@ class FakeEngine:
     async def run(self, job: Job) -> AsyncGenerator[Reply, None]:
         self.received.append(job)
         match job:
-            case LoadVad() | FindPersons():
-                yield VadLoaded() if isinstance(job, LoadVad) else PersonsFound(found=self._persons(job.text))
+            case LoadVad() | FindPersons() | RedactAudio():
+                yield self._reply(job)
             case Load():
                 yield await self._load()
             case Transcribe():
@@ -153,6 +156,12 @@ class FakeEngine:
                 async with aclosing(self._recording(job)) as replies:
                     async for reply in replies:
                         yield reply
+
+    def _reply(self, job: LoadVad | FindPersons | RedactAudio) -> Reply:
+        if isinstance(job, RedactAudio):
+            job.output.write_bytes(REDACTED + str(job.spans).encode())
+            return AudioRedacted(duration_seconds=self.windows * WINDOW)
+        return PersonsFound(found=self._persons(job.text)) if isinstance(job, FindPersons) else VadLoaded()
 
     def _persons(self, text: str) -> list[Found]:
         matches = re.finditer("|".join(map(re.escape, self.names)), text) if self.names else ()

@@ -17,6 +17,7 @@ from app.engines.messages import (
     Loaded,
     LoadVad,
     ProcessLiveAudio,
+    RedactAudio,
     Reply,
     Transcribe,
     VadLoaded,
@@ -33,7 +34,7 @@ MAX_LIVE_JOB_S = 60.0  # a job of a live stream takes a few milliseconds, and lo
 class EngineProcesses:
     """The engine of a worker: five processes.
 
-    They detect windows, process live streams, transcribe, diarize, and find names of persons.
+    They detect windows (and redact audio), process live streams, transcribe, diarize, and find names of persons.
 
     A process starts with its first job. The window detector waits until its replies are read, so that a worker never
     has all windows of a recording in memory.
@@ -75,7 +76,7 @@ class EngineProcesses:
         match job:
             case ProcessLiveAudio() | CloseLiveStream():
                 return self._run_shielded(job)
-            case LoadVad() | FindWindows():
+            case LoadVad() | FindWindows() | RedactAudio():
                 return self._window_detector.run(job)
             case Load() | Transcribe():
                 return self._transcriber.run(job)

@@ -24,6 +24,7 @@ from app.engines.messages import (
     LoadVad,
     PersonsFound,
     ProcessLiveAudio,
+    RedactAudio,
     Reply,
     Setup,
     Transcribe,
@@ -70,8 +71,8 @@ class JobRunner:
 
                 get_vad_model()  # it stays in memory
                 emit(VadLoaded())
-            case FindWindows():
-                self._find_windows(job, emit)
+            case FindWindows() | RedactAudio():
+                self._read(job, emit)
             case ProcessLiveAudio() | CloseLiveStream():
                 emit(self._streams.run(job))
             case Load():
@@ -88,10 +89,12 @@ class JobRunner:
             case FindPersons():
                 emit(PersonsFound(found=self._persons.find(job.text, job.language)))
 
-    def _find_windows(self, job: FindWindows, emit: Emit) -> None:
+    def _read(self, job: FindWindows | RedactAudio, emit: Emit) -> None:
+        from app.engines.audio.redacted_audio import redact_audio
         from app.engines.audio.window_search import find_windows
 
-        for reply in find_windows(job, self._audio_limit()):
+        limit = self._audio_limit()
+        for reply in find_windows(job, limit) if isinstance(job, FindWindows) else redact_audio(job, limit):
             emit(reply)
 
     def _model(self, name: str | None) -> SpeechModel:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from natscribe.schemas import subjects
-from natscribe.schemas.errors import ErrorCode, ErrorDetail
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveTask, Partial, TurnEvent
 from natscribe.schemas.progress import Stage
 from natscribe.schemas.transcription import Source, TranscriptionResult
@@ -37,6 +37,7 @@ from app.speech.live.partials import PartialPublisher
 from app.speech.live.source import ClosingUtterance, LiveSource, Mark
 from app.speech.live.speakers import SpeakerHistory
 from app.speech.live.turns import TurnPublisher
+from app.speech.redacted_audio import is_requested, redacted_copy
 from app.speech.redaction import Redactor
 from app.speech.transcript import TaskTranscript
 from app.speech.updates import Append, Checkpoint, NewText, Progress, SpeakerState
@@ -82,14 +83,25 @@ class LiveTranscriber:
         session = LiveSession(self, source, append)
         await session.run()
         self.metrics.refused_frames.inc(frames.refused)
-        audio_error = None
-        if frames.size and (task.keep_audio or task.diarize):
-            async with recording_of(frames, task.audio) as recording:
-                if task.keep_audio:
-                    audio_error = await store_audio(recording, task.task_id, self.settings, self.nats)
-                if task.diarize and checkpoint.diarization_error is None:
-                    await session.diarize(recording)
-        return await asyncio.to_thread(session.result, loaded.model, audio_error)
+        if not frames.size or not (task.keep_audio or task.diarize or is_requested(task.redact)):
+            return await asyncio.to_thread(session.result, loaded.model)
+        async with recording_of(frames, task.audio) as recording:
+            if task.diarize and checkpoint.diarization_error is None:
+                await session.diarize(recording)
+            result = await asyncio.to_thread(session.result, loaded.model)
+            if task.redact is None or not is_requested(task.redact):
+                return await self._keep_audio(task, recording, result)
+            async with redacted_copy(self.engine, recording, result, task.redact, append) as (copy, with_copy):
+                return await self._keep_audio(task, copy, with_copy)
+
+    async def _keep_audio(
+        self, task: LiveTask, recording: Recording, result: TranscriptionResult
+    ) -> TranscriptionResult:
+        """Store the audio of a task with `keep_audio`; the returned result says if that has failed."""
+        if not task.keep_audio:
+            return result
+        error = await store_audio(recording, task.task_id, self.settings, self.nats)
+        return result.model_copy(update={"audio_error": error})
 
     async def _load(self, task: LiveTask) -> Loaded:
         """Load the model of a task; loading continues if the task is cancelled, because other tasks share the engine.
@@ -202,12 +214,11 @@ class LiveSession:
             )
         await self._names.publish(self._transcript.identified.voices or {})
 
-    def result(self, model: Model, audio_error: ErrorDetail | None) -> TranscriptionResult:
-        """Build the task's result when the audio has ended; `audio_error`: why the audio is not stored."""
+    def result(self, model: Model) -> TranscriptionResult:
+        """Build the task's result when the audio has ended."""
         self._transcript.untranscribed += self._source.missing
         duration = self._source.seconds
-        result = self._transcript.result(duration=duration, model=model, source=Source.LIVE, audio_sha256=None)
-        return result.model_copy(update={"audio_error": audio_error})
+        return self._transcript.result(duration=duration, model=model, source=Source.LIVE, audio_sha256=None)
 
     async def _utterances(self) -> AsyncGenerator[StageAdvanced | Window, None]:
         """Yield utterances and progress of the source; start early transcriptions, and note which utterances wait."""

@@ -16,6 +16,7 @@ from app.runtime.errors import PermanentError
 from app.speech.diarizer import BackgroundDiarization, Diarizer
 from app.speech.recordings.cache import TranscriptCache
 from app.speech.recordings.channels import Transcription
+from app.speech.redacted_audio import is_requested, redacted_copy
 from app.speech.updates import Append, Checkpoint, NewText, Progress, TaskUpdate
 from app.speech.window_sharing.sharing import WorkSharing
 from app.storage.recordings.recording import REPLACED, Recording, RecordingStore
@@ -57,9 +58,13 @@ class Transcriber:
                 await self._transcribe_and_diarize(transcription, checkpoint, append)
             else:
                 await transcription.transcribe(checkpoint, append)
-            await recording.check()
             # Copying a day's segments would block the event loop.
-            return await asyncio.to_thread(transcription.result)
+            result = await asyncio.to_thread(transcription.result)
+            if task.redact is not None and is_requested(task.redact):
+                async with redacted_copy(self.engine, recording, result, task.redact, append) as (_, with_copy):
+                    result = with_copy
+            await recording.check()
+            return result
 
     async def _transcription(self, task: TranscriptionTask, recording: Recording) -> Transcription:
         loaded = await run_job(self.engine, Load(options=task.options), Loaded)

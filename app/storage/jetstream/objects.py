@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
-from typing import Final
+from typing import BinaryIO, Final
 from uuid import uuid4
 
 from nats.aio.client import Client
@@ -28,8 +28,12 @@ CHUNKS_AT_ONCE: Final = 8  # chunks of one request: 1 MiB at CHUNK_BYTES
 _LEADER_AFTER_S: Final = 2.0  # a server that has not answered a Direct Get within this time may be frozen
 
 
-async def put_if_absent(js: JetStreamContext, bucket: str, name: str, body: bytes, *, description: str) -> ObjectInfo:
+async def put_if_absent(
+    js: JetStreamContext, bucket: str, name: str, body: BinaryIO, *, description: str
+) -> ObjectInfo:
     """Store an object unless the bucket has one of that name; return the metadata of the object in the bucket.
+
+    `body`: a file with the content, which is read from its start.
 
     The `put` of nats-py replaces an object: a worker that was frozen in `put` and resumes would replace the object that
     another worker has stored in the meantime. The bucket's TTL removes chunks to which no metadata refers.
@@ -180,17 +184,19 @@ async def _read_meta(js: JetStreamContext, bucket: str, name: str) -> tuple[Obje
     return None if info.deleted else info, meta.seq or 0
 
 
-async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: bytes) -> ObjectInfo:
+async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: BinaryIO) -> ObjectInfo:
     """Store the chunks of an object, and return the metadata of the object for the caller to store.
 
     Readers find the chunks only once the metadata is stored. If a chunk cannot be stored, the others are deleted.
     """
-    nuid = uuid4().hex
-    chunks = [body[at : at + CHUNK_BYTES] for at in range(0, len(body), CHUNK_BYTES)]
+    nuid, hashed, size, number = uuid4().hex, sha256(), 0, 0
+    body.seek(0)
     try:
-        for number, chunk in enumerate(chunks):
+        while chunk := await asyncio.to_thread(body.read, CHUNK_BYTES):
             once = {"Nats-Msg-Id": f"{nuid}-{number}"}  # JetStream drops a repeated publish
             await retry_until_reply(partial(js.publish, chunks_of(bucket, nuid), chunk, headers=once))
+            hashed.update(chunk)
+            size, number = size + len(chunk), number + 1
     except BaseException:  # cancellation too: without metadata, no later deletion would find the chunks
         with suppress(NatsError):
             await js.purge_stream(stream_of(bucket), subject=chunks_of(bucket, nuid))
@@ -199,9 +205,9 @@ async def _store_chunks(js: JetStreamContext, bucket: str, name: str, body: byte
         name=name,
         bucket=bucket,
         nuid=nuid,
-        size=len(body),
-        chunks=len(chunks),
-        digest=digest(sha256(body).digest()),
+        size=size,
+        chunks=number,
+        digest=digest(hashed.digest()),
         mtime=datetime.now(UTC).isoformat(),
         options=ObjectMetaOptions(max_chunk_size=CHUNK_BYTES),
     )

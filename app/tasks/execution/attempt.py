@@ -15,7 +15,16 @@ from natscribe.schemas.transcription import SegmentsEvent
 from app.runtime.cancellation import despite_cancellation
 from app.runtime.errors import FencedError, TransientError
 from app.runtime.telemetry.tracing import StageSpans
-from app.speech.updates import Checkpoint, Embeddings, NewText, Progress, Result, SpeakerState, TaskUpdate
+from app.speech.updates import (
+    Checkpoint,
+    Embeddings,
+    NewText,
+    Progress,
+    RedactedAudio,
+    Result,
+    SpeakerState,
+    TaskUpdate,
+)
 from app.tasks.execution.checkpoint import StaleSegmentsError, read_segments
 from app.tasks.execution.progress_tracker import ProgressTracker
 from app.tasks.execution.retries import failed_or_lost, only_speakers_missing
@@ -254,7 +263,7 @@ class TaskAttempt:
         if self.record.event.state.waits:
             await self.start()
 
-    async def _store(self, update: NewText | SpeakerChanges | SpeakerState | Embeddings) -> None:
+    async def _store(self, update: NewText | SpeakerChanges | SpeakerState | Embeddings | RedactedAudio) -> None:
         try:
             match update:
                 case NewText():
@@ -268,6 +277,9 @@ class TaskAttempt:
                 case Embeddings():
                     self._may_have_object = True
                     await self._results.embeddings.put(update.content, self.record)
+                case RedactedAudio():
+                    self._may_have_object = True
+                    await self._results.store_audio(update, self.record)
         except FencedError as error:
             await self._check()  # raises FencedError if this attempt no longer owns the log
             raise StaleSegmentsError from error

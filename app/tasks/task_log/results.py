@@ -5,6 +5,8 @@ import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from hashlib import sha256
+from io import BytesIO
+from typing import BinaryIO
 
 from nats.aio.client import Client
 from nats.js.api import ObjectInfo
@@ -14,6 +16,8 @@ from natscribe.jetstream.streams import RESULTS_BUCKET
 from natscribe.schemas.kinds import RESULT, Result
 
 from app.runtime.errors import FencedError
+from app.speech.redacted_audio import audio_name
+from app.speech.updates import RedactedAudio
 from app.storage.jetstream import objects
 from app.storage.jetstream.records import parse_stored
 from app.tasks.task_log.embeddings import EmbeddingStore
@@ -87,15 +91,16 @@ class ResultStore:
         await self.delete_object(task_id, of=of)
 
     async def delete_object(self, task_id: str, *, of: TaskMessageId | None = None) -> None:
-        """Delete the object and the speaker embeddings of a task's result; the message in the stream of results stays.
+        """Delete the objects and the speaker embeddings of a task's result; the message in the stream of results stays.
 
         `of`: delete only what belongs to this task message, because another task may have the same id; None: delete the
         object and the embeddings in any case.
         """
         await self.embeddings.delete(task_id, of=of)
-        info = await objects.get_info(self._js, RESULTS_BUCKET, task_id)
-        if info is not None and (of is None or _owner(info).is_same_as(of)):
-            await self._erase(task_id)
+        for name in (task_id, audio_name(task_id)):
+            info = await objects.get_info(self._js, RESULTS_BUCKET, name)
+            if info is not None and (of is None or _owner(info).is_same_as(of)):
+                await self._erase(name)
 
     async def store_object(self, result: Result, body: bytes, *, of: TaskMessageId) -> Result:
         """Store a result as an object; return a copy of it with a reference to the object instead of its segments.
@@ -107,18 +112,41 @@ class ResultStore:
         Raises:
             FencedError: A later task has the same id.
         """
-        task_id = result.task_id
-        description = OWNER.format(of.task_sequence, of.created_at.isoformat())
-        info = await objects.put_if_absent(self._js, RESULTS_BUCKET, task_id, body, description=description)
-        owner = _owner(info)
-        if of.is_older_than(owner):
-            raise FencedError(task_id)
-        if owner.is_older_than(of):
-            await self._erase(task_id)
-            return await self.store_object(result, body, of=of)
+        info = await self._put(result.task_id, BytesIO(body), of)
         if info.digest != objects.digest(sha256(body).digest()):
             result = await self._read(info)
         return result_reference(result, info)
+
+    async def store_audio(self, audio: RedactedAudio, last: Record) -> None:
+        """Store the redacted recording of the task whose log ends with the record `last`, in place of an earlier one.
+
+        Raises:
+            FencedError: A later task has the same id.
+            NatsError: NATS does not answer.
+        """
+        name, of = audio_name(last.event.task_id), last.metadata.owner
+        file = await asyncio.to_thread(audio.path.open, "rb")
+        with file:
+            info = await self._put(name, file, of)
+            if info.digest != objects.digest(bytes.fromhex(audio.sha256)):  # by an attempt of another version
+                await self._erase(name)
+                await self._put(name, file, of)
+
+    async def _put(self, name: str, body: BinaryIO, of: TaskMessageId) -> ObjectInfo:
+        """Store an object of a task message in place of one of an earlier message, unless it has stored one already.
+
+        Raises:
+            FencedError: A later task has the same id.
+        """
+        description = OWNER.format(of.task_sequence, of.created_at.isoformat())
+        info = await objects.put_if_absent(self._js, RESULTS_BUCKET, name, body, description=description)
+        owner = _owner(info)
+        if of.is_older_than(owner):
+            raise FencedError(name)
+        if owner.is_older_than(of):
+            await self._erase(name)
+            return await self._put(name, body, of)
+        return info
 
     async def _erase(self, task_id: str) -> None:
         with suppress(NotFoundError):

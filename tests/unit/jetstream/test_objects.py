@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import io
 import json
 import os
 import tempfile
@@ -43,7 +44,7 @@ FIRST, LATER = TaskMessageId(NOW, 1), TaskMessageId(NOW + timedelta(minutes=1), 
 
 
 async def keep(nats: InMemoryNats, name: str, body: bytes) -> ObjectInfo:
-    return await objects.put_if_absent(nats.jetstream(), BUCKET, name, body, description="")
+    return await objects.put_if_absent(nats.jetstream(), BUCKET, name, io.BytesIO(body), description="")
 
 
 async def read(nats: InMemoryNats, info: ObjectInfo) -> bytes:
@@ -210,7 +211,7 @@ async def test_an_object_belongs_to_its_task_message(parts: Parts) -> None:
     "description", ["", "of nobody", "of the task message with the stream sequence 1, stored at ?"]
 )
 async def test_an_object_without_an_owner_is_replaced(parts: Parts, nats: InMemoryNats, description: str) -> None:
-    await objects.put_if_absent(nats.jetstream(), BUCKET, "t1", b"{}", description=description)
+    await objects.put_if_absent(nats.jetstream(), BUCKET, "t1", io.BytesIO(b"{}"), description=description)
     assert await parts.results.load_segments(await claim(parts, FIRST)) == transcript(5)
 
 
@@ -311,7 +312,7 @@ def bucket(nats: InMemoryNats) -> RecordingStore:
 
 
 async def upload(nats: InMemoryNats, name: str, body: bytes) -> None:
-    await objects.put_if_absent(nats.jetstream(), "audio", name, body, description="")
+    await objects.put_if_absent(nats.jetstream(), "audio", name, io.BytesIO(body), description="")
 
 
 @pytest.mark.parametrize(

@@ -9,21 +9,23 @@ import pytest
 from natscribe.schemas.diarization import Turn
 from natscribe.schemas.errors import ErrorCode, ErrorDetail
 from natscribe.schemas.live import Codec, LiveAudio, LiveTask, SpeakerChanges, SpeakersEvent
+from natscribe.schemas.redaction import AudioRedaction, EntityType, TaskRedaction
 from natscribe.schemas.transcription import TranscriptionResult
 from natscribe.schemas.voices import SpeakerVoice
 from structlog.testing import capture_logs
 
-from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio
+from app.engines.messages import LiveAudioProcessed, ProcessLiveAudio, RedactAudio
 from app.engines.windows import Window, WindowText
 from app.runtime.errors import FencedError, PermanentError
 from app.settings import Settings
 from app.speech.live.audio_recording import STORE_ATTEMPTS, check_store
 from app.speech.live.session import MAX_MARKS, SILENT_S
-from app.speech.updates import Checkpoint, NewText, Progress, Result, TaskUpdate
+from app.speech.redacted_audio import MARGIN_S
+from app.speech.updates import Checkpoint, NewText, Progress, RedactedAudio, Result, TaskUpdate
 from app.speech.voices.identification import Identification, IdentificationOutcome
 from tests.constants import Constants
 from tests.fakes.echo import AUDIO, seconds
-from tests.fakes.engine import SAMPLES, FakeEngine, live_diarization, segment
+from tests.fakes.engine import REDACTED, SAMPLES, FakeEngine, live_diarization, segment
 from tests.fakes.nats import InMemoryNats
 from tests.fakes.parts import Parts
 from tests.live_client import LiveClient
@@ -159,6 +161,26 @@ async def test_audio_that_is_a_file_already_is_stored_as_it_came(parts: Parts) -
     await updates_of(parts, audio=LiveAudio(codec=Codec.OPUS, sample_rate=48_000), keep_audio=True)
     async with parts.recordings.fetch("live-1") as recording:
         assert recording.path.read_bytes() == b"".join(FRAMES)
+
+
+async def test_audio_is_stored_without_what_is_redacted(nats: InMemoryNats) -> None:
+    parts = Parts(nats, engine=(engine := FakeEngine()))
+    engine.text = "card 4929 1333 8765 1204"
+    redact = TaskRedaction(entities=(EntityType.CARD,), audio=AudioRedaction.SILENCE)
+    # When the audio of a task is to be stored, and redacted
+    updates = await updates_of(parts, keep_audio=True, redact=redact)
+    # Then the same copy is stored as the recording and with the result
+    (copy,) = [update for update in updates if isinstance(update, RedactedAudio)]
+    async with parts.recordings.fetch("live-1") as recording:
+        assert recording.path.read_bytes().startswith(REDACTED)
+        assert recording.sha256 == copy.sha256
+    # And without what was replaced, and a margin
+    (job,) = [job for job in engine.received if isinstance(job, RedactAudio)]
+    entities = result_in(updates).entities
+    assert len(entities) == len(job.spans) > 0
+    for entity, span in zip(entities, job.spans, strict=True):
+        assert span.start == pytest.approx(max(entity.start - MARGIN_S, 0))
+        assert span.end == pytest.approx(entity.end + MARGIN_S)
 
 
 @pytest.mark.parametrize("diarize", [False, True])

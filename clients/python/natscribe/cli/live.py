@@ -90,6 +90,7 @@ def live(  # noqa: PLR0913 -- the task's fields
     numbers: options.NumbersOption = Numbers.AS_IS,
     redact: options.Redact = None,
     redact_replace: options.RedactReplace = None,
+    redact_audio: options.RedactAudio = None,
     diarize: Diarize = False,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
@@ -145,7 +146,7 @@ def live(  # noqa: PLR0913 -- the task's fields
         translate=translate,
         channels=Channels.MIX if mix else Channels.AUTO,
         numbers=numbers,
-        redact=options.redaction(redact, redact_replace),
+        redact=options.redaction(redact, redact_replace, redact_audio),
     )
     has_result = bool(output.formats) or diarize  # which is printed, and should be all that a program reads
     prints_text = output.folder is not None or out.is_terminal or not has_result

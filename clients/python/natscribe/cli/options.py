@@ -14,7 +14,7 @@ from natscribe.cli.console import UsageError, require
 from natscribe.cli.notices import RequestedOptions
 from natscribe.cli.output import TURNS
 from natscribe.schemas.problems import problems_of
-from natscribe.schemas.redaction import Replacement, TaskRedaction
+from natscribe.schemas.redaction import AudioRedaction, Replacement, TaskRedaction
 from natscribe.schemas.requests import ResultFormat, SubtitleLimits
 from natscribe.schemas.task_fields import NotBefore as NotBeforeField
 from natscribe.schemas.transcription import Numbers
@@ -73,24 +73,29 @@ Redact = Annotated[
         help=f"Personal data to replace in the text, {ENTITIES} The recording itself is not changed.",
     ),
 ]
+RedactAudio = Annotated[
+    AudioRedaction | None,
+    typer.Option(help="What replaces it in a copy of the recording, which `result --redacted-audio` downloads."),
+]
 RedactReplace = Annotated[
     Replacement | None,
     typer.Option(help="What replaces it: [PHONE], [PHONE_1] or ####; label by default."),
 ]
 
 
-def redaction(entities: str | None, replace: Replacement | None) -> TaskRedaction | None:
-    """Return what --redact and --redact-replace request; None: nothing is replaced.
+def redaction(entities: str | None, replace: Replacement | None, audio: AudioRedaction | None) -> TaskRedaction | None:
+    """Return what --redact, --redact-replace and --redact-audio request; None: nothing is replaced.
 
     Raises:
         typer.BadParameter: An entity is unknown, or --redact is missing.
     """
     if entities is None:
         require(replace is None, "--redact-replace has no effect alone: add --redact")
+        require(audio is None, "--redact-audio has no effect alone: add --redact")
         return None
-    fields = {"entities": [entity.strip() for entity in entities.split(",")]}
+    fields = {"entities": [entity.strip() for entity in entities.split(",")], "replace": replace, "audio": audio}
     try:
-        return TaskRedaction.model_validate(fields | ({"replace": replace} if replace else {}))
+        return TaskRedaction.model_validate({name: value for name, value in fields.items() if value})
     except ValidationError as error:
         raise UsageError(problems_of(error)) from error
 

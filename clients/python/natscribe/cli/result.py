@@ -30,6 +30,12 @@ Audio = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="The recording that the page of --format html plays: the page has a link to it."),
 ]
+RedactedAudio = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write the recording without personal data to this FLAC file: see --redact-audio."
+    ),
+]
 
 
 def result(  # noqa: PLR0913 -- the options of the command
@@ -41,12 +47,16 @@ def result(  # noqa: PLR0913 -- the options of the command
     max_cue_seconds: options.MaxCueSeconds = None,
     output_dir: options.OutputDir = None,
     audio: Audio = None,
+    redacted_audio: RedactedAudio = None,
 ) -> None:
     """Print results, or write each to a file.
 
     The file has the name of the recording; of two tasks with the same recording, the later one has its task id.
     """
     _check_audio(audio, task_ids, result_format)
+    if redacted_audio is not None:
+        require(len(task_ids) == 1, "--redacted-audio is the recording of one task, but there are several TASK_IDs")
+        run_with_client(lambda client: _download(client, task_ids[0], redacted_audio))
     limits = options.subtitle_limits(result_format, max_line_chars, max_lines, max_cue_seconds)
     output = make_output(result_format, output_dir, limits)
     output.check_holds(len(set(task_ids)))
@@ -66,6 +76,11 @@ def result(  # noqa: PLR0913 -- the options of the command
         return await for_each_task(task_ids, fetch)
 
     run_with_client(work)
+
+
+async def _download(client: Client, task_id: str, path: Path) -> None:
+    await client.download_redacted_audio(task_id, path)
+    err.print(f"wrote {path}")
 
 
 def _check_audio(audio: Path | None, task_ids: list[str], formats: list[str] | None) -> None:

@@ -78,6 +78,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
     numbers: options.NumbersOption = Numbers.AS_IS,
     redact: options.Redact = None,
     redact_replace: options.RedactReplace = None,
+    redact_audio: options.RedactAudio = None,
     diarize: options.Diarize = False,
     min_speakers: options.MinSpeakers = None,
     max_speakers: options.MaxSpeakers = None,
@@ -109,7 +110,7 @@ def transcribe(  # noqa: PLR0913 -- the task's fields
         translate=translate,
         channels=channels,
         numbers=numbers,
-        redact=options.redaction(redact, redact_replace),
+        redact=options.redaction(redact, redact_replace, redact_audio),
     )
     owner = options.parse_user_id(user_id)
     task = partial(Client.create_transcription_task, user_id=owner, task_id=task_id, priority=priority)

@@ -7,6 +7,7 @@ from typing import overload
 
 from typing_extensions import Unpack
 
+from natscribe.client.errors import ClientError
 from natscribe.client.exchange import request_message
 from natscribe.client.following import Follower, follow_all, has_events
 from natscribe.client.languages import language_code
@@ -14,7 +15,7 @@ from natscribe.client.live import Live
 from natscribe.client.operations import dead_letters, erased, voices, workers
 from natscribe.client.quotas import delete_quota, quotas, set_quota
 from natscribe.client.recordings import audio_file_id, choose_priority, new_task_id, recording_duration, upload_store
-from natscribe.client.results import DEFAULT_LIMITS, result_in
+from natscribe.client.results import DEFAULT_LIMITS, download_audio, result_in
 from natscribe.client.session import Session
 from natscribe.client.submission import DiarizationKeywords, Submission, TranscriptionKeywords, build_message
 from natscribe.schemas import subjects
@@ -43,7 +44,7 @@ from natscribe.schemas.requests import (
 from natscribe.schemas.search import SEARCH, SearchFilters, SearchPage, SearchRequest
 from natscribe.schemas.task_list import ListRequest, TaskPage
 from natscribe.schemas.task_queues import QueueOverview, QueueRequest
-from natscribe.schemas.transcription import SegmentsEvent, TranscriptionTask
+from natscribe.schemas.transcription import SegmentsEvent, TranscriptionResult, TranscriptionTask
 from natscribe.schemas.voices import Consent, EnrollRequest, ForgetRequest, Forgotten, RenameRequest, Voice
 from natscribe.schemas.wire import Kind, Priority, TaskType
 from natscribe.schemas.workers import WorkerInfo
@@ -186,6 +187,20 @@ class Client(Session):
         fields = {"task_id": task_id, "format": result_format, **limits.model_dump()}
         reply = await request_message(self._connection, subjects.RESULT, build_message(ResultRequest, fields))
         return await result_in(self._connection, reply, result_format, limits)
+
+    async def download_redacted_audio(self, task_id: str, path: Path) -> None:
+        """Write the recording of a task without personal data, as FLAC, to a file.
+
+        Raises:
+            ClientError: The task did not request it (`audio` in `redact`), or the file cannot be written.
+            RequestFailedError: The task has no result.
+        """
+        result = await self.get_task_result(task_id)
+        reference = result.redacted_audio if isinstance(result, TranscriptionResult) else None
+        if reference is None:
+            what = f"{task_id} has no redacted recording"
+            raise ClientError(what, "submit a task with `audio` in `redact`, such as --redact pci --redact-audio beep")
+        await download_audio(self._connection, reference, path)
 
     @overload
     async def wait_for_result(self, task_id: str) -> Result: ...

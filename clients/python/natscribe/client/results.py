@@ -1,5 +1,8 @@
 """Reads results from replies, downloads those that are too large for one, and converts them into file formats."""
 
+import os
+from pathlib import Path
+
 import nats.errors
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
@@ -47,6 +50,28 @@ async def _fetch_object(connection: Nats, reference: Object) -> bytes:
     except nats.errors.Error as error:
         what = f"The result is in the bucket {reference.bucket!r} and could not be fetched"
         raise ClientError(what, "try again in a moment") from error
+
+
+async def download_audio(connection: Nats, reference: Object, path: Path) -> None:
+    """Write the object to which `redacted_audio` of a result refers to a file.
+
+    Raises:
+        ClientError: The object cannot be downloaded, or the file cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        bucket = await connection.jetstream().object_store(reference.bucket)
+        with part.open("wb") as file:
+            await bucket.get(reference.name, writeinto=file)
+        part.replace(path)
+    except nats.errors.Error as error:
+        what = "The redacted recording could not be fetched"
+        raise ClientError(what, "try again in a moment; it is erased with the result") from error
+    except OSError as error:
+        what = f"{path} cannot be written ({os.strerror(error.errno or 0)})"
+        raise ClientError(what, "name another file") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def format_result(
