@@ -38,15 +38,23 @@ def up(  # noqa: PLR0913 -- its options
         list[str] | None,
         typer.Option(help="Origin of your own web page, such as http://localhost:5173, to which NATS is opened, too."),
     ] = None,
+    with_: Annotated[
+        str | None,
+        typer.Option(
+            "--with", metavar="SERVICES", help="Services on top of the events: search,forward, or one of them."
+        ),
+    ] = None,
 ) -> None:
     """Run the service and its servers until Ctrl-C.
 
     An embedded NATS is started unless NATS_URL is set, and an embedded Valkey unless REDIS_URL is set.
     """
+    services = tuple(filter(None, (with_ or "").split(",")))
     from app.command.page import PageOptions  # noqa: PLC0415 -- see above
     from app.command.up import run  # noqa: PLC0415 -- see above
 
-    run(workers, host, port, PageOptions(websocket_port, origin or (), page_port) if not no_page else None)
+    page = None if no_page else PageOptions(websocket_port, origin or (), page_port)
+    run(workers, host, port, page, services)
 
 
 def demo(

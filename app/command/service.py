@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from natscribe.client import Client, ClientError, NoServerError
 from app.command.embedded import EmbeddedError, GuardedProcess, NatsServer, Server, ValkeyServer, running
 from app.command.page import PageOptions, WebPage, choose_page
 from app.command.ports import choose_port
+from app.command.services import check_services, service
 from app.engines.cores import windows_at_once
 from app.settings import MOST_WINDOWS, Settings
 
@@ -30,7 +31,8 @@ class LocalService:
 
     `servers`: the addresses of all servers, as NATS_URL and REDIS_URL. `embedded`: the servers that this command has
     started. `host`, `port`: the address at which the worker serves health checks and the documentation page. `page`:
-    the web page on which people can try the service; None: it is not served.
+    the web page on which people can try the service; None: it is not served. `services`: what starts each service on
+    top of the events, which follow the worker's messages.
     """
 
     start: Callable[[], GuardedProcess]
@@ -39,6 +41,7 @@ class LocalService:
     host: str
     port: int
     page: WebPage | None = None
+    services: Mapping[str, Callable[[], GuardedProcess]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.worker = self.start()
@@ -97,20 +100,22 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
     output: IO[bytes] | None = None,
     embed_all: bool = False,
     page: PageOptions | None = None,
+    services: Collection[str] = (),
 ) -> AsyncGenerator[LocalService]:
     """Run a worker and the servers that it needs until the block ends; then stop the worker before the servers.
 
     `data`: the folder for the data of the embedded servers. `port`: of the worker's HTTP server; None: HTTP_PORT if
     that is free, otherwise any free port. `output`: receives the worker's output. `embed_all`: embed NATS and Valkey
     even if NATS_URL or REDIS_URL is set. `page`: the options of the web page, which connects to the embedded NATS by
-    WebSocket; None: serve no page.
+    WebSocket; None: serve no page. `services`: the names of services on top of the events.
 
     Raises:
         EmbeddedError: An embedded server does not start.
         ClientError: `page` needs an embedded NATS, but NATS_URL names an external server; other workers already use
-            NATS_URL, but REDIS_URL is not set; or another process uses a port.
+            NATS_URL, but REDIS_URL is not set; another process uses a port; or one of `services` cannot run.
         UnreachableError: NATS_URL names a server that does not reply.
     """
+    check_services(services)
     await asyncio.to_thread(data.mkdir, parents=True, exist_ok=True)
     port = choose_port(port, HTTP_PORT, "--port", host)
     settings = Settings()
@@ -125,11 +130,12 @@ async def run_service(  # noqa: PLR0913 -- what the commands `up` and `demo` cho
         grace = settings.task_grace + _GRACE_S
         worker = partial(GuardedProcess, command, lock=data / "worker.lock", grace=grace, output=output, env=env)
         with web_page.served(settings) if web_page else nullcontext():
-            service = LocalService(worker, addresses, embedded, host=host, port=port, page=web_page)
+            followers = {name: service(name, data, addresses) for name in services}
+            local = LocalService(worker, addresses, embedded, host=host, port=port, page=web_page, services=followers)
             try:
-                yield service
+                yield local
             finally:
-                await service.worker.stop()
+                await local.worker.stop()
 
 
 def windows_per_worker(settings: Settings, workers: int) -> int:

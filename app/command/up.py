@@ -5,7 +5,7 @@ import fcntl
 import shlex
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Collection, Coroutine, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +17,7 @@ from natscribe.client import ClientError
 from natscribe.settings import describe_invalid_setting, without_login
 from pydantic import ValidationError
 
-from app.command.embedded import EmbeddedError
+from app.command.embedded import EmbeddedError, GuardedProcess
 from app.command.next_steps import next_steps, settings_for_clients
 from app.command.page import PageOptions
 from app.command.service import LocalService, on_stop_signal, report_unwritable, run_service
@@ -30,11 +30,11 @@ MAX_ENDS, WITHIN_S = 3, 60.0  # after 3 ends of workers within 60 s, no further 
 log = structlog.get_logger()
 
 
-def run(workers: int, host: str, port: int | None, page: PageOptions | None) -> NoReturn:
+def run(workers: int, host: str, port: int | None, page: PageOptions | None, services: Collection[str]) -> NoReturn:
     """Run the command `up` until Ctrl-C, and exit the process."""
     if not err.is_terminal:
         logs.configure()
-    run_and_exit(log_errors(serve(workers, host, port, page)), expected=(ClientError, EmbeddedError))
+    run_and_exit(log_errors(serve(workers, host, port, page, services)), expected=(ClientError, EmbeddedError))
 
 
 def _report(event: str, sentence: str, *, failed: bool = False, **fields: object) -> None:
@@ -65,13 +65,16 @@ async def log_errors(work: Coroutine[None, None, int]) -> int:
         return 1
 
 
-async def serve(workers: int, host: str, port: int | None, page: PageOptions | None) -> int:
+async def serve(
+    workers: int, host: str, port: int | None, page: PageOptions | None, services: Collection[str] = ()
+) -> int:
     """Run the service until a stop signal arrives or its workers end repeatedly; return the exit code.
 
     `host`, `port`: of the worker's HTTP server; `port` None: HTTP_PORT if that is free, otherwise any free port.
-    `page`: the options of the web page; None: serve no page.
+    `page`: the options of the web page; None: serve no page. `services`: the names of services on top of the events.
 
     Raises:
+        ClientError: See `run_service`.
         EmbeddedError: Another run uses the folder, the folder is not writable, or an embedded server does not start.
     """
     stop = asyncio.Event()
@@ -79,7 +82,7 @@ async def serve(workers: int, host: str, port: int | None, page: PageOptions | N
     with report_unwritable(), locked_folder(DATA):
         if err.is_terminal:
             err.print("starting the servers and a worker, which loads its model ...")
-        async with run_service(DATA, workers=workers, host=host, port=port, page=page) as running:
+        async with run_service(DATA, workers=workers, host=host, port=port, page=page, services=services) as running:
             if not err.is_terminal:
                 log.info("service_configured", workers=workers, **logs.summary(_settings_of(running)))
             settings = {**running.servers, **settings_for_clients()}
@@ -118,8 +121,10 @@ async def run_until_stopped(stop: asyncio.Event, running: LocalService) -> int:
     Raises:
         EmbeddedError: An embedded server does not start again.
     """
-    stopped = asyncio.create_task(stop.wait())
-    supervisors: list[asyncio.Task[int | None]] = [asyncio.create_task(_supervise_workers(stop, running))]
+    stopped, ready = asyncio.create_task(stop.wait()), asyncio.Event()
+    supervisors: list[asyncio.Task[int | None]] = [asyncio.create_task(_supervise_workers(stop, running, ready))]
+    for name, start in running.services.items():
+        supervisors.append(asyncio.create_task(_supervise_service(name, start, ready)))
     supervisors += [asyncio.create_task(server.keep_running(_report_restart)) for server in running.embedded]
     await asyncio.wait({stopped, *supervisors}, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.sleep(0)  # `_hold` delays a failure until the stop event: the failure has its own exit code
@@ -162,11 +167,12 @@ async def _hold(stop: asyncio.Event, running: LocalService) -> None:
         await stop.wait()
 
 
-async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
+async def _supervise_workers(stop: asyncio.Event, running: LocalService, ready: asyncio.Event) -> int:
     """Restart the worker process whenever it ends, until cancelled.
 
     Return the exit code of the worker if it ends before it was ever ready, or if workers end MAX_ENDS times within
-    WITHIN_S seconds. In the first case, `_hold` is called first, which may wait for `stop`.
+    WITHIN_S seconds. In the first case, `_hold` is called first, which may wait for `stop`. `ready` is set when the
+    worker is ready.
     """
     if not await running.wait_until_ready():
         code = await running.worker.wait() or 1
@@ -176,6 +182,7 @@ async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
         await _hold(stop, running)
         return code
     _print_addresses(running)
+    ready.set()
     ends = deque[float](maxlen=MAX_ENDS)
     while True:
         code = await running.worker.wait()
@@ -188,6 +195,30 @@ async def _supervise_workers(stop: asyncio.Event, running: LocalService) -> int:
         sentence = f"The worker has ended (code {code}): starting another one, which continues its task."
         _report("worker_restarted", sentence, failed=True, exit_code=code)
         running.restart()
+
+
+async def _supervise_service(name: str, start: Callable[[], GuardedProcess], ready: asyncio.Event) -> int:
+    """Start a service once the worker is `ready`, and restart it whenever it ends, until cancelled; then stop it.
+
+    Return its exit code if it ends MAX_ENDS times within WITHIN_S seconds.
+    """
+    await ready.wait()
+    ends = deque[float](maxlen=MAX_ENDS)
+    while True:
+        process = start()
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            await process.stop()
+            raise
+        ends.append(time.monotonic())
+        if len(ends) == MAX_ENDS and ends[-1] - ends[0] < WITHIN_S:
+            why = process.refusal or "its last lines say why"
+            sentence = f"The service {name} ends repeatedly (code {code}): {why}."
+            _report("service_given_up", sentence, failed=True, service=name, exit_code=code)
+            return code or 1
+        sentence = f"The service {name} has ended (code {code}): starting it again."
+        _report("service_restarted", sentence, failed=True, service=name, exit_code=code)
 
 
 def _print_addresses(running: LocalService) -> None:

@@ -6,16 +6,20 @@ import os
 import signal
 import urllib.request
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import nats
 import psutil
 import pytest
 import pytest_asyncio
+from nats.errors import NoRespondersError
+from nats.js.errors import NotFoundError
 
 from app.command.embedded import free_port
+from app.command.recording import TWO_READERS
 from tests.integration.cli.test_websocket import handshake
 from tests.terminal import ROOT, install_command, start_command
 from tests.waiting import eventually
@@ -38,6 +42,11 @@ class Up:
 
     def has_logged(self, words: str) -> bool:
         return self.times_logged(words) > 0
+
+    @property
+    def nats_url(self) -> str:
+        endpoints = (self.folder / ".data/endpoints.env").read_text(encoding="utf-8").splitlines()
+        return dict(line.split("=", 1) for line in endpoints)["NATS_URL"]
 
     def times_logged(self, words: str) -> int:
         return (self.folder / "up.log").read_text(encoding="utf-8").count(words)
@@ -109,6 +118,46 @@ async def test_a_run_publishes_its_addresses_and_stops_in_order(tmp_path: Path) 
     assert {"worker_configured", "service_ready", "service_stopped"} <= {line["event"] for line in lines}
     assert not endpoints.exists()
     assert not _left(up.folder)
+
+
+async def test_services_on_top_of_the_events_run_next_to_the_worker(tmp_path: Path) -> None:
+    # Given a rule for a receiver, and a run with both services
+    rule = {"name": "crm", "url": "http://127.0.0.1:9", "secret": f"whsec_{'c2VjcmV0' * 4}", "events": ["results"]}
+    (tmp_path / "rules.json").write_text(json.dumps([rule | {"allow_private": True}]), encoding="utf-8")
+    async with running_in(tmp_path, "--with", "search,forward") as up, await nats.connect(up.nats_url) as nc:
+        # When a recording is transcribed
+        store = await nc.jetstream().object_store("audio")
+        await store.put("readers.flac", TWO_READERS.read_bytes())
+        task = b'{"task_id": "t1", "audio_file_id": "readers.flac", "user_id": 7}'
+        await nc.jetstream().publish("tasks.transcription.normal", task)
+
+        # Then its text is found
+        async def hits() -> object:
+            with suppress(NoRespondersError):
+                reply = await nc.request("transcripts.search", b'{"query": "dashwood", "user_id": 7}', timeout=5)
+                return json.loads(reply.data)["hits"]
+            return None
+
+        await eventually(hits)
+        # And the result waits for the receiver
+        await eventually(lambda: _exists(nc.jetstream().consumer_info("transcription_progress", "forward_crm")))
+        # And both end with the run
+        up.process.terminate()
+        assert await asyncio.wait_for(up.process.wait(), WITHIN_S) == 0
+    assert not _left(up.folder)
+
+
+async def _exists(found: Awaitable[object]) -> bool:
+    with suppress(NotFoundError):
+        return await found is not None
+    return False
+
+
+async def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
+    process = await start_command(tmp_path, "up", "--with", "serach", env=os.environ)
+    _, err = await asyncio.wait_for(process.communicate(), WITHIN_S)
+    assert process.returncode == 1
+    assert "There is no service 'serach': choose from search, forward." in err.decode()
 
 
 async def test_the_next_steps_are_printed_after_the_model_is_loaded(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The command `up`: how it supervises its workers and ends."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ class FakeWorker:
         self.may_stop.set()
         self.kill = Mock(side_effect=self.may_stop.set)
         self._code = code
+        self.stops = 0
 
     async def wait(self) -> int:
         if self._code is None:
@@ -39,6 +41,7 @@ class FakeWorker:
         return self._code or 0
 
     async def stop(self) -> None:
+        self.stops += 1
         await self.may_stop.wait()
 
 
@@ -49,13 +52,21 @@ class FakeService:
     embedded: tuple[Mock, ...] = ()
     page = None
 
-    def __init__(self, *codes: int, ready: bool = True, refusal: str = "") -> None:
+    def __init__(
+        self, *codes: int, ready: bool = True, refusal: str = "", services: Mapping[str, Sequence[int]] | None = None
+    ) -> None:
         self.servers = {"NATS_URL": "nats://127.0.0.1:4222", "REDIS_URL": "redis://127.0.0.1/0"}
         self._workers = iter([*codes, None])
         self._ready = ready
         self._refusal = refusal
         self.worker = FakeWorker(next(self._workers), refusal)
         self.restarts = 0
+        self.followers = list[FakeWorker]()  # processes of services on top of the events
+        self.services = {name: partial(self._follower, iter(codes)) for name, codes in (services or {}).items()}
+
+    def _follower(self, codes: Iterator[int]) -> FakeWorker:
+        self.followers.append(FakeWorker(next(codes, None), self._refusal))
+        return self.followers[-1]
 
     async def wait_until_ready(self) -> bool:
         return self._ready
@@ -84,6 +95,35 @@ async def test_workers_that_end_often_end_the_run(
     assert [line["event"] for line in lines] == [*before, event]
     assert (lines[-1]["log_level"], lines[-1]["error"]) == ("error", refusal or None)
     assert running.restarts == (2 if starts else 0)
+
+
+async def test_a_service_on_top_is_restarted_and_stops_with_the_run() -> None:
+    # Given a service that has ended once
+    running, stop = FakeService(services={"search": [1]}), asyncio.Event()
+    with capture_logs() as lines:
+        serving = asyncio.create_task(serve(running, until=stop))
+        await eventually(lambda: len(running.followers) == 2)
+        # When the run is stopped
+        stop.set()
+        assert await serving == 0
+    # Then it was started again, and is stopped
+    assert [line["event"] for line in lines] == ["service_ready", "service_restarted", "service_stopped"]
+    assert running.followers[-1].stops == 1
+
+
+async def test_a_service_on_top_that_ends_often_ends_the_run() -> None:
+    running = FakeService(services={"search": [], "forward": [2, 2, 2]})
+    with capture_logs() as lines:
+        assert await serve(running) == 2
+    assert [line["event"] for line in lines][-1:] == ["service_given_up"]
+    # And the other one is stopped
+    assert [follower.stops for follower in running.followers] == [1, 0, 0, 0]
+
+
+async def test_no_service_on_top_starts_without_a_worker() -> None:
+    running = FakeService(3, ready=False, services={"search": []})
+    assert await serve(running) == 3
+    assert not running.followers
 
 
 @pytest.mark.parametrize("watched", [True, False])
