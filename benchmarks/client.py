@@ -6,6 +6,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nats.aio.client import Client as Nats
 from nats.aio.msg import Msg
@@ -76,16 +77,16 @@ class TimedClient:
             for subscription in subscriptions:
                 await subscription.unsubscribe()
 
-    async def result(self, outcome: Outcome) -> dict[str, object]:
+    async def result(self, outcome: Outcome) -> dict[str, Any]:
         """The result of the task."""
         request = json.dumps({"task_id": outcome.task_id, "format": "json"}).encode()
         reply = await self._nats.request("tasks.result", request, timeout=10)
-        result: dict[str, object] = json.loads(reply.data)
+        result: dict[str, Any] = json.loads(reply.data)
         return result
 
     async def process(
-        self, recording: Path, *, kind: Kind = Kind.TRANSCRIPTION, **options: str | bool
-    ) -> tuple[float, dict[str, object]]:
+        self, recording: Path, *, kind: Kind = Kind.TRANSCRIPTION, **options: object
+    ) -> tuple[float, dict[str, Any]]:
         """Upload a recording and run a task; return the seconds from publication to `completed`, and the result."""
         outcome = await self.run(await self.upload(recording), kind=kind, priority=Priority.NORMAL, **options)
         return outcome.ended, await self.result(outcome)

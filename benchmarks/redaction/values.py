@@ -26,14 +26,17 @@ _TURNS: Final = {
     "en": (" Agent: Okay. Customer: ", " Agent: Got it. Customer: ", " uh ", ", then "),
     "ru": (" Оператор: Так. Клиент: ", " Оператор: Записал. Клиент: ", " э ", ", дальше "),
 }
+STYLES: Final = ("written", "spoken", "recognized", "written", "spoken", "turns", "corrected")
 _CORRECTION: Final = {"en": "no, sorry,", "ru": "нет, простите,"}
 
 
 class Values:
     """Makes values in one language; the same seed makes the same ones."""
 
-    def __init__(self, language: str, seed: int) -> None:
+    def __init__(self, language: str, seed: int, styles: Sequence[str] = STYLES) -> None:
+        """Set up the generators; `styles`: how numbers may be said, one of them twice as often if it is named twice."""
         self._language = language
+        self._styles = styles
         self._random = Random(seed)
         self._faker = Faker({"en": "en_US", "ru": "ru_RU"}[language])
         self._faker.seed_instance(seed)
@@ -79,7 +82,7 @@ class Values:
         return inflected.word.capitalize() if inflected else word
 
     def _said(self, digits: str, *written: Callable[[str], str]) -> str:
-        style = self._random.choice(("written", "spoken", "recognized", "written", "spoken", "turns", "corrected"))
+        style = self._random.choice(self._styles)
         if len(digits) < 9 and style in {"turns", "corrected", "recognized"}:
             style = "spoken"
         match style:

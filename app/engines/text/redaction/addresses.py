@@ -28,6 +28,12 @@ _TLD: Final = r"(?:com|org|net|info|biz|edu|gov|io|ru|su|uk|de|fr|us|eu|рф|р�
 _WRITTEN_URL: Final = re.compile(
     rf"https?://\S+|(?<![\w.@])www\.\S+|(?<![\w@.-])(?:[\w-]{{1,63}}\.){{1,5}}{_TLD}\b(?:/\S*)?"
 )
+_MAIL_HOST: Final = re.compile(r"g?mail|yahoo|outlook|yandex|icloud|proton", re.IGNORECASE)
+_MAIL: Final = re.compile(  # that an address is one of e-mail, although the recognizer has lost the "at"
+    r"(?<!\w)(?:e-?mails?|mail(?:ed|box)?|inbox|(?:send|sent|write|wrote)\b.{0,30}\bto|почт\w+|имейл\w*|ящик\w*|"
+    r"\w*(?:пиш|писа|шли|сла)\w*\b.{0,20}\bна)\W+(?:\w+\W+){0,4}$",
+    re.IGNORECASE,
+)
 _SPOKEN_TLD: Final = re.compile(rf"\s(?:dot|точка)\s{_TLD}\b(?:\s(?:slash|слэш|слеш)\s\w+)*", re.IGNORECASE)
 _SPOKEN_HOST: Final = re.compile(
     r"(?:(?:w\s?w\s?w|три дабл ю|вэ вэ вэ)\s(?:dot|точка)\s)?"
@@ -104,6 +110,11 @@ def _emails(text: str) -> Iterator[Place]:
         domain = _DOMAIN.match(text, mark.end(), mark.end() + _REACH)
         if local and domain and local.group().casefold() not in NO_LOCAL and domain.group()[-2:].isalpha():
             yield mark.start() - len(local.group()), domain.end()
+    for start, end in _urls(text):
+        is_page = text.startswith(("http", "www."), start) or "/" in text[start:end]
+        before = text[max(start - _REACH, 0) : start]
+        if not is_page and (_MAIL_HOST.search(text, start, end) or _MAIL.search(before)):
+            yield start, end
 
 
 def _urls(text: str) -> Iterator[Place]:

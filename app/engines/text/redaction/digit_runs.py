@@ -20,8 +20,12 @@ _LABEL: Final = re.compile(r"(?:^|\n|(?<=[.!?,]\s))[^\n:.!?]{0,40}:")  # a turn 
 _TURN: Final = re.compile(r"[\n:]")
 _MAX_SEPARATOR: Final = 6  # characters between two digits of a run
 _MAX_FILLERS: Final = 8  # words between two parts of a number
+_SPELLED: Final = 7  # pieces
 _MAX_BETWEEN: Final = 160  # characters between two parts
 _WHOLE: Final = 9  # digits: two parts of this length are two numbers, unless the second one is a correction
+_MISHEARD: Final = re.compile(
+    r"[,.;!-]+\s(?:\w+[,.;!-]+\s){1,2}"
+)  # words in the place of digits that are said one by one
 _LONG: Final = 7  # digits that are written as one, after which a comma starts another number
 
 
@@ -54,6 +58,11 @@ class Run:
     def digits(self) -> str:
         """All digits."""
         return "".join(piece.digits for piece in self.pieces)
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether many digits are said one by one, as nobody says an amount."""
+        return sum(len(piece.digits) == 1 for piece in self.pieces) >= _SPELLED
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -128,6 +137,8 @@ def _continues(text: str, before: Sequence[Piece], pieces: Sequence[Piece]) -> b
     between = text[before[-1].end : pieces[0].start]
     if len(between) > _MAX_BETWEEN:
         return False
+    if len(before[-1].digits) == len(pieces[0].digits) == 1 and _MISHEARD.fullmatch(between):
+        return True
     words = TOKEN.findall(_LABEL.sub(" ", between).casefold())
     are_whole = _is_whole(before) and _is_whole(pieces) and CORRECTIONS.isdisjoint(words)
     return len(words) <= _MAX_FILLERS and FILLERS.issuperset(words) and not are_whole

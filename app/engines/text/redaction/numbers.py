@@ -68,7 +68,7 @@ def unfinished(text: str, run: Run, types: Collection[EntityType]) -> Found | No
 def _scores(text: str, run: Run, previous_end: int) -> Mapping[EntityType, float]:
     count = len(run.digits)
     said = _said(text, run, previous_end)
-    scores = {} if said else {type_: 0.3 for type_, least in _ANYTHING.items() if count >= least}
+    scores = {} if said else {type_: 0.3 for type_, least in _ANYTHING.items() if run.is_spelled or count >= least}
     for type_, score in (*_shaped(run), *said.items()):
         scores[type_] = max(score, scores.get(type_, 0.0))
     if count >= _NUMBER_DIGITS and not _TIME.fullmatch(text, run.start, run.end):

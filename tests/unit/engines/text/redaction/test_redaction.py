@@ -26,6 +26,8 @@ def redact(text: str, language: str | None = "en", **fields: object) -> Redacted
         ("Call eight hundred five five five, one two three four.", "Call [PHONE]."),
         ("Write to john.smith@example.com, please.", "Write to [EMAIL], please."),
         ("It is j o h n dot smith at gmail dot com.", "It is [EMAIL]."),
+        ("My email is john.smith.at.example.com, or look at example.com.", "My email is [EMAIL], or look at [URL]."),
+        ("Mail me the page, it is john.smith.gmail.com or www.gmail.com.", "Mail me the page, it is [EMAIL] or [URL]."),
         ("The IBAN is DE89 3704 0044 0532 0130 00.", "The IBAN is [BANK_ACCOUNT]."),
         ("account 12345678, routing 021000021", "account [BANK_ACCOUNT], routing [BANK_ACCOUNT]"),
         ("My social is 123-45-6789.", "My social is [NATIONAL_ID]."),
@@ -36,6 +38,11 @@ def redact(text: str, language: str | None = "en", **fields: object) -> Redacted
         ("The user name is jsmith, not Smith.", "The user name is [USERNAME_PASSWORD], not Smith."),
         ("The password is Xy7-q!", "The password is [USERNAME_PASSWORD]!"),
         ("Order 482913.", "Order [NUMBER]."),
+        (
+            "My account number is 7, nerd, 7, 7, 7, 8, ring, 8, 8, 0. I opened it.",
+            "My account number is [BANK_ACCOUNT]. I opened it.",
+        ),
+        ("The account is win, seven, win. four, zero, five, four, two.", "The account is win, [BANK_ACCOUNT]."),
         ("I live at 77 Oak Street. Order: 482913.", "I live at [ADDRESS] Order: [NUMBER]."),
     ],
 )
@@ -51,6 +58,10 @@ def test_english(text: str, expected: str) -> None:
         ("Звоните: восемь девятьсот шестнадцать сто двадцать три сорок пять шестьдесят семь.", "Звоните: [PHONE]."),
         ("Мой телефон +7 (916) 123-45-67.", "Мой телефон [PHONE]."),
         ("Почта иван точка петров собака яндекс точка ру.", "Почта [EMAIL]."),
+        (
+            "Напишите, пожалуйста, на ivan.petrov.corp.ru или зайдите на corp.ru.",
+            "Напишите, пожалуйста, на [EMAIL] или зайдите на [URL].",
+        ),
         ("Счёт 40817810099910004312, БИК 044525225.", "Счёт [BANK_ACCOUNT], БИК [BANK_ACCOUNT]."),
         ("ИНН 500100732259, СНИЛС 112-233-445 95.", "ИНН [NATIONAL_ID], СНИЛС [NATIONAL_ID]."),
         ("Паспорт 45 12 номер 345678", "Паспорт [NATIONAL_ID] номер [NATIONAL_ID]"),
@@ -106,6 +117,17 @@ def test_only_what_is_asked_for_is_replaced() -> None:
     text = "Call 555-123-4567 or write to a@b.com."
     assert redact(text, entities=["email"]).text == "Call 555-123-4567 or write to [EMAIL]."
     assert redact(text, entities=["contact"], replace="mask").text == "Call #### or write to ####."
+
+
+@pytest.mark.parametrize("type_", ["card", "phone", "bank_account", "national_id"])
+def test_what_is_said_digit_by_digit_may_be_any_number(type_: str) -> None:
+    # Given a number of which the recognizer has lost more than half
+    text = "I'd like to pay with three, six, 7, nine, one, six, zero, if that works."
+    # Then it is replaced, whichever type is asked for
+    assert redact(text, entities=[type_]).text == f"I'd like to pay with [{type_.upper()}], if that works."
+    # But not digits that are written as one, or few
+    for other in ("I have 3679160 of them.", "I need three, six, or seven of them."):
+        assert redact(other, entities=["card"]).text == other
 
 
 @pytest.mark.parametrize(
