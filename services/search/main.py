@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Annotated
 import apsw
 from faststream import AckPolicy, Context, ExceptionMiddleware, FastStream
 from faststream.nats import NatsBroker, NatsRouter, PullSub
-from faststream.nats.message import NatsBatchMessage
+from faststream.nats.message import NatsMessage
 from faststream.specification import AsyncAPI
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
@@ -33,12 +33,14 @@ from services.search.index import Index, WrongIndexError
 
 VERSION = "0.3.0"
 DURABLE = "search"  # the name of the positions in both streams
-_BATCH = 100  # messages that are indexed in one transaction
-_PAUSE_S = 0.5  # how long the first message of a batch waits for others
+# Of FastStream's pulls in batches a part is lost now and then, and comes again only after _ACK_WAIT_S: nats-py ends a
+# pull by a TimeoutError that is not the one of nats-py, and FastStream then drops what it has read.
+_PULL = PullSub(batch_size=100)
+_PAUSE_S = 0.1  # how long a result waits for others that are indexed in the same transaction
 _ACK_WAIT_S = 10.0  # after this time NATS delivers what a service that died has not indexed
 _AGAIN_S = 10.0  # after this time messages come again that could not be indexed
 log = logging.getLogger(__name__)
-Batch = Annotated[NatsBatchMessage, Context("message")]
+Stored = Annotated[NatsMessage, Context("message")]
 replies = ExceptionMiddleware()
 
 
@@ -54,22 +56,22 @@ class Follower:
 
     def __init__(self, natscribe: NatsBroker) -> None:
         self._natscribe = natscribe
+        self._waiting = list[tuple[TranscriptionResult, float]]()  # results of the next transaction
+        self._transaction: asyncio.Task[None] | None = None
 
-    async def results(self, message: Batch) -> None:
-        """Index transcripts; those that cannot be indexed now come again."""
-        read = [await self._whole(one) for one in message.raw_message]
-        found = [(result, _stored(one)) for result, one in zip(read, message.raw_message, strict=True) if result]
-        await self._write(message, partial(self.index.add, found))
+    async def results(self, message: Stored) -> None:
+        """Index a transcript; if that is not possible now, it comes again."""
+        result = await self._whole(message.raw_message)
+        if result is None:
+            await message.ack()
+            return
+        self._waiting.append((result, _stored(message)))
+        self._transaction = self._transaction or asyncio.create_task(self._add())
+        await self._written(message, asyncio.shield(self._transaction))
 
-    async def erased(self, message: Batch) -> None:
-        """Erase the transcripts of tasks whose data were erased."""
-        events = [(Erased.model_validate_json(one.data).task_id, _stored(one)) for one in message.raw_message]
-
-        def erase() -> None:
-            for task_id, stored in events:
-                self.index.erase(task_id, stored)
-
-        await self._write(message, erase)
+    async def erased(self, event: Erased, message: Stored) -> None:
+        """Erase the transcript of a task whose data were erased."""
+        await self._written(message, asyncio.to_thread(self.index.erase, event.task_id, _stored(message)))
 
     async def forgotten(self, event: Forgotten) -> None:
         """Erase a voice that was forgotten; its texts stay."""
@@ -85,9 +87,14 @@ class Follower:
         message = f"There is no transcript of the task {request.task_id}: it was erased, or is not indexed yet."
         return found or ErrorReply(error=ErrorDetail(code=ErrorCode.NOT_FOUND, message=message))
 
-    async def _write(self, message: NatsBatchMessage, write: Callable[[], None]) -> None:
+    async def _add(self) -> None:
+        await asyncio.sleep(_PAUSE_S)
+        results, self._waiting, self._transaction = self._waiting, [], None
+        await asyncio.to_thread(self.index.add, results)
+
+    async def _written(self, message: NatsMessage, writing: Awaitable[None]) -> None:
         try:
-            await asyncio.to_thread(write)
+            await writing
         except apsw.Error as error:
             log.warning("The index cannot be written (%s): NATS delivers the events again.", error)
             await message.nack(delay=_AGAIN_S)
@@ -126,7 +133,7 @@ def create_app() -> FastStream:
     stored = partial(
         natscribe.subscriber,
         durable=DURABLE,
-        pull_sub=PullSub(batch_size=_BATCH, timeout=_PAUSE_S, batch=True),
+        pull_sub=_PULL,
         ack_policy=AckPolicy.MANUAL,
         config=ConsumerConfig(ack_wait=_ACK_WAIT_S),
         inbox_prefix=pull_inbox(settings),
@@ -155,5 +162,5 @@ def create_app() -> FastStream:
     return FastStream(*brokers, lifespan=opened, specification=AsyncAPI(title="Transcript search", version=VERSION))
 
 
-def _stored(message: Msg) -> float:
-    return message.metadata.timestamp.timestamp()
+def _stored(message: NatsMessage) -> float:
+    return message.raw_message.metadata.timestamp.timestamp()

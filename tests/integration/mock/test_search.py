@@ -1,5 +1,6 @@
 """`services/search` with the mock of the service, on real servers: what was said is found until it is erased."""
 
+import asyncio
 import json
 import random
 import signal
@@ -87,6 +88,26 @@ async def test_what_was_said_is_found_until_it_is_erased(
     assert "from the start" in await output(servers.nats_url, *rebuild, cwd=ROOT)
     async with searching():
         await eventually(lambda: _is_only(nc, "t2"))
+
+
+async def test_a_result_is_found_within_seconds_whenever_it_arrives(publisher: Publisher, searching: Start) -> None:
+    nc, chance = publisher.nc, random.Random(2)  # noqa: S311 -- no secret
+    async with searching() as process:
+        await eventually(partial(_runs, process, nc))
+        for number in range(40):
+            await asyncio.sleep(chance.random() / 2)
+            said = [Segment(start=0, end=1, text=f"call number{number}")]
+            body = transcript(task_id=f"r{number}", segments=said).model_dump_json()
+            await publisher.js.publish(f"append.results.r{number}", body.encode())
+            await eventually(partial(found, nc, f"number{number}"), within=patiently(5))
+
+
+async def _runs(process: Process, nc: Client) -> bool:
+    assert process.returncode is None, (await process.communicate())[0].decode()
+    try:
+        return "hits" in await reply(nc, "transcripts.search", query="call")
+    except (NoRespondersError, NatsTimeoutError):
+        return False
 
 
 async def _both(nc: Client) -> bool:
