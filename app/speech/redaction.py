@@ -28,7 +28,7 @@ from app.speech.updates import Checkpoint
 
 CONTEXT_CHARS = 600  # of earlier text, whose words say what a number is: rules look back 160 characters
 LOOKAHEAD_CHARS = 200  # of later text: rules look for the next part of a number within 160 characters
-MAX_HELD = 6  # texts of a recording that wait for later text
+MAX_HELD = 10  # texts of a recording that wait for later text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,13 @@ class Redactor:
         self._channel: int | None = None  # of the text before
         self._places: list[_Place] = []
         self._numbering = Numbering()
+        self._redacting = asyncio.Lock()  # live text, which a thread redacts, and a copy for a preview
+        self.number_after(checkpoint.entities)
+
+    def number_after(self, entities: Iterable[SpokenEntity]) -> None:
+        """Give new values higher numbers than these have."""
         highest = self._numbering.highest
-        for entity in checkpoint.entities:
+        for entity in entities:
             highest[entity.type] = max(highest[entity.type], entity.number)
 
     async def recording(
@@ -90,14 +95,17 @@ class Redactor:
         """
         if self._options.redact is None or not text.segments:
             return text
-        persons = await self._persons(self._options.redact, [text])
-        (redacted,) = await asyncio.to_thread(self._redact, self._options.redact, [text], persons, 1, is_open=True)
+        async with self._redacting:
+            persons = await self._persons(self._options.redact, [text])
+            (redacted,) = await asyncio.to_thread(self._redact, self._options.redact, [text], persons, 1, is_open=True)
         return redacted
 
     async def preview(self, text: WindowText) -> WindowText:
         """Return what `live` would return now for the text of an utterance in progress."""
-        trial = copy(self)
-        trial._numbering = deepcopy(self._numbering)  # noqa: SLF001 -- of the same class
+        async with self._redacting:
+            trial = copy(self)
+            trial._numbering = deepcopy(self._numbering)  # noqa: SLF001 -- of the same class
+            trial._redacting = asyncio.Lock()  # noqa: SLF001
         return await trial.live(text)
 
     async def _release(self, held: list[WindowText], *, is_end: bool = False) -> list[WindowText]:
@@ -132,7 +140,8 @@ class Redactor:
             goes_on = any(same[0].start < border < same[-1].end for same in parts.values())
             if len(text) - border >= LOOKAHEAD_CHARS and not goes_on:
                 return count
-        return len(held) - MAX_HELD if len(held) > MAX_HELD else 0
+        spoken = [number for number, item in enumerate(held) if item.segments]
+        return spoken[-MAX_HELD - 1] + 1 if len(spoken) > MAX_HELD else 0
 
     def _redact(
         self,
@@ -171,8 +180,10 @@ class Redactor:
     def _remember(self, text: str, places: Sequence[_Place]) -> None:
         cut = max(len(text) - CONTEXT_CHARS, 0)
         self._context = text[cut:]
-        before = [place for place in places if cut < place.end <= len(text)]
-        self._places = [_Place(place.start - cut, place.end - cut, place.type, place.number) for place in before]
+        before = [place for place in places if cut < place.end and place.start < len(text)]
+        self._places = [
+            _Place(place.start - cut, min(place.end, len(text)) - cut, place.type, place.number) for place in before
+        ]
 
     def _joined(self, texts: Sequence[WindowText]) -> tuple[str, list[int]]:
         """Return the context and the segments of the texts, and where each of them and the end are.
@@ -207,7 +218,10 @@ def warnings_of(options: TranscribeOptions, languages: Iterable[str]) -> list[st
     if redact is None or EntityType.PERSON not in redact.types or options.translate or not without:
         return []
     known = " and ".join(sorted(LANGUAGES))
-    return [f"redact: names of persons are found only in {known}, and none in {', '.join(without)}: read that text."]
+    unread = ", ".join(without)
+    return [
+        f"redact: names of persons are found only in {known}, and none in {unread}: read the text in that language."
+    ]
 
 
 def _part(segment: Segment, start: int, end: int) -> tuple[int, int] | None:

@@ -101,11 +101,13 @@ class PartialPublisher:
         started = loop.time()
         try:
             text = await self.windows.transcribe(window, self.task.options, language, Rank.INTERIM)
+            is_over = self.source.is_over(window.channel, utterance.start)  # then the final text follows
+            partial = None if is_over else await self._partial(window, utterance, text)
         except TaskError as error:  # the final text has its own attempts
             log.warning("partial_failed", error=error.detail.code)
         else:
-            if not self.source.is_over(window.channel, utterance.start):  # otherwise the final text follows
-                await self.publish(await self._partial(window, utterance, text))
+            if partial is not None:
+                await self.publish(partial)
                 if not utterance.seconds:
                     delay = time.monotonic() - self.source.spoken_at(utterance.start)
                     self.metrics.partial_delay.observe(max(delay, 0.0))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from natscribe.schemas.live import TurnEvent, TurnState
 
 from app.engines.windows import Window, WindowText
+from app.runtime.errors import TaskError
 from app.speech.live.source import LiveSource
 
 
@@ -97,7 +98,10 @@ class TurnPublisher:
         await asyncio.wait([text])
         if text.cancelled() or text.exception():
             return
-        words = words_of(await self.preview(text.result()))
+        try:
+            words = words_of(await self.preview(text.result()))
+        except TaskError:  # the final text has its own attempts
+            return
         async with self._publishing:
             if self._turns.get(window.channel) is turn and turn.paused_at == window.end:
                 if turn.eager is not None:  # somebody has said so little since that no open utterance showed it

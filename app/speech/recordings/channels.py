@@ -73,6 +73,7 @@ class Transcription:
         while True:
             cached = await self.cache.find(self.recording.sha256, self.task, self.loaded, job.channel)
             if cached is not None and cached.matches(job):
+                redactor.number_after(entity for text in cached.texts for entity in text.entities)
                 await self._append_all(cached, cached.texts_from(job.start_at), append)
             else:
                 await self._run(job, language, redactor, append)

@@ -22,11 +22,12 @@ _JOIN: Final = (
 _AT: Final = re.compile(
     r"\s?@\s?|\s\(?at\)?\s(?=[\w-]+(?:\s[\w-]+)?\s?(?:\.|dot\b))|\s(?:собака|собачка|эт)\s", re.IGNORECASE
 )
-_LOCAL: Final = re.compile(rf"(?:(?<!\w)\w(?:\s\w)*\s)?[\w]+(?:{_JOIN}\w+)*$", re.IGNORECASE)
+_LOCAL: Final = re.compile(rf"(?:(?<![\w'’])\w(?:\s\w)*\s)?[\w]+(?:{_JOIN}\w+)*$", re.IGNORECASE)
 _DOMAIN: Final = re.compile(rf"[\w-]+(?:\s[\w-]+)?(?:{_DOT}\w+)+", re.IGNORECASE)
 _TLD: Final = r"(?:com|org|net|info|biz|edu|gov|io|ru|su|uk|de|fr|us|eu|рф|ру|ком|орг|нет|инфо|биз)"
+_ENDS: Final = re.compile(rf"(?:\.|\s){_TLD}$", re.IGNORECASE)
 _WRITTEN_URL: Final = re.compile(
-    rf"https?://\S+|(?<![\w.@])www\.\S+|(?<![\w@.-])(?:[\w-]{{1,63}}\.){{1,5}}{_TLD}\b(?:/\S*)?"
+    rf"(?i:https?://)\S+|(?<![\w.@])(?i:www\.)\S+|(?<![\w@.-])(?:[\w-]{{1,63}}\.){{1,5}}{_TLD}\b(?::\d+)?(?:[/?#]\S*)?"
 )
 _MAIL_HOST: Final = re.compile(r"g?mail|yahoo|outlook|yandex|icloud|proton", re.IGNORECASE)
 _MAIL: Final = re.compile(  # that an address is one of e-mail, although the recognizer has lost the "at"
@@ -42,9 +43,13 @@ _SPOKEN_HOST: Final = re.compile(
 )
 _IBAN: Final = re.compile(r"(?<!\w)[A-Z]{2}\s?\d\d(?:[\s-]?[A-Z0-9]){11,30}(?!\w)")
 _NINO: Final = re.compile(r"(?<!\w)[A-Z]{2}\s?\d\d\s?\d\d\s?\d\d\s?[A-D](?!\w)", re.IGNORECASE)
+_DOCUMENT: Final = re.compile(  # an identity document with letters in its number
+    r"(?<!\w)(?:passport|licen[cs]e|identity card|id card)(?:\W{1,3}[A-Za-z']+){0,3}?\W{1,3}"
+    r"(?P<value>(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z\d]{6,20})(?!\w)"
+)
 _TRAILING: Final = ".,;:!?)»\"'"
 _EN_STREET: Final = re.compile(
-    rf"\s(?:(?:[A-Z][\w'’]*\s){{1,3}}(?:{STREETS['en']})\b|(?:(?!the|of|on|a|in|my|this|down\b)[a-z]+\s){{1,2}}"
+    rf"\s(?:(?:[A-Z][\w'’]*\s){{1,3}}(?:{STREETS['en']})\b|(?:(?!(?:the|of|on|a|in|my|this|down)\b)[a-z]+\s){{1,2}}"
     r"(?i:street|avenue|road|boulevard|lane|drive)\b)\.?(?i:,?\s(?:apt|apartment|suite|unit|flat)\.?\s\w+)?"
     r"(?:,\s[A-Z][\w ]{1,30},\s[A-Z]{2}\s\d{5})?"
 )
@@ -70,6 +75,7 @@ def addresses(text: str, runs: Iterable[Run]) -> Iterator[Found]:
         (EntityType.URL, _urls(text), 0.9),
         (EntityType.BANK_ACCOUNT, (match.span() for match in _IBAN.finditer(text)), 0.95),
         (EntityType.NATIONAL_ID, (match.span() for match in _NINO.finditer(text)), 0.85),
+        (EntityType.NATIONAL_ID, (match.span("value") for match in _DOCUMENT.finditer(text)), 0.85),
         (EntityType.ADDRESS, _streets(text, runs), 0.8),
         (EntityType.USERNAME_PASSWORD, _secrets(text), 0.85),
     ):
@@ -108,13 +114,19 @@ def _emails(text: str) -> Iterator[Place]:
     for mark in _AT.finditer(text):
         local = _LOCAL.search(text[max(mark.start() - _REACH, 0) : mark.start()])
         domain = _DOMAIN.match(text, mark.end(), mark.end() + _REACH)
-        if local and domain and local.group().casefold() not in NO_LOCAL and domain.group()[-2:].isalpha():
+        if local and domain and _is_address(mark.group(), local.group(), domain.group()):
             yield mark.start() - len(local.group()), domain.end()
     for start, end in _urls(text):
         is_page = text.startswith(("http", "www."), start) or "/" in text[start:end]
         before = text[max(start - _REACH, 0) : start]
         if not is_page and (_MAIL_HOST.search(text, start, end) or _MAIL.search(before)):
             yield start, end
+
+
+def _is_address(mark: str, local: str, domain: str) -> bool:
+    """Return whether the parts of an address are none of a sentence such as "I am at home.Call me"."""
+    is_known = "@" in mark or _ENDS.search(domain)
+    return bool(is_known) and local.casefold().split()[-1] not in NO_LOCAL and domain[-2:].isalpha()
 
 
 def _urls(text: str) -> Iterator[Place]:

@@ -16,7 +16,7 @@ _NUMERIC: Final = re.compile(
 _MONTH: Final = re.compile(
     r"(?:january|february|march|april|may|june|july|august|september|october|november|december|"
     r"январ[ьея]|феврал[ьея]|март[ае]?|апрел[ьея]|ма[йея]|июн[ьея]|июл[ьея]|август[ае]?|сентябр[ьея]|октябр[ьея]|"
-    r"ноябр[ьея]|декабр[ьея])"
+    r"ноябр[ьея]|декабр[ьея]|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec|янв|февр?|апр|июн|июл|авг|сент?|окт|нояб?|дек)"
 )
 _BIRTH: Final = re.compile(
     r"(?<!\w)(?:born|birth\w*|d\.?\s?o\.?\s?b\b|родил\w*|рожден\w*|г\.?\s?р\b|дата рожд\w*)", re.IGNORECASE

@@ -25,11 +25,12 @@ STREETS: Final = {language: "|".join(words.split()) for language, words in _WORD
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Words that say what a number near them is, and how many digits it has at least."""
+    """Words that say what a number near them is, and how many digits it has at least and at most."""
 
     type: EntityType
     words: re.Pattern[str]
     digits: int
+    most: int
 
 
 CONTEXTS: Final = tuple(
@@ -37,6 +38,7 @@ CONTEXTS: Final = tuple(
         EntityType(context["type"]),
         re.compile(rf"(?<!\w)(?:{'|'.join(context['words'])})", re.IGNORECASE),
         context["digits"],
+        context.get("most", 40),  # of a number that was repeated
     )
     for context in _WORDS["context"]
 )

@@ -18,7 +18,6 @@ _BEFORE: Final = 160  # characters before a run in which words may say what it i
 _AFTER: Final = 40  # and after it
 _BEFORE_FEW: Final = 60  # before a run of few digits
 _FEW: Final = 5
-_TOO_MANY: Final = 40  # digits of a number that was repeated
 _TIME: Final = re.compile(r"\d{1,2}:\d\d(?::\d\d)?")
 _NUMBER_DIGITS: Final = 4
 _UNFINISHED_DIGITS: Final = 3
@@ -27,6 +26,7 @@ _UNFINISHED_LONG: Final = 7  # digits
 _CARD_DIGITS: Final = range(13, 20)
 _PHONE_DIGITS: Final = range(10, 13)
 _RUSSIAN_ACCOUNT_DIGITS: Final = range(20, 22)  # 20, one of which may be doubled
+_WITH_LETTERS: Final = frozenset({EntityType.NATIONAL_ID, EntityType.BANK_ACCOUNT})  # next to their digits
 _ANYTHING: Final = {  # from how many digits on a number may be of a type, although nothing says what it is
     EntityType.PHONE: 7,
     EntityType.NATIONAL_ID: 9,
@@ -42,7 +42,10 @@ def numbers(text: str, runs: Iterable[Run]) -> Iterator[Found]:
         scores = _scores(text, run, previous_end)
         previous_end = run.end
         for type_, score in scores.items():
-            yield Found(type_, tuple(_with_sign(text, span) for span in run.spans(text)), score, run.digits)
+            places = (_with_sign(text, span) for span in run.spans(text))
+            if type_ in _WITH_LETTERS:
+                places = (_whole_word(text, place) for place in places)
+            yield Found(type_, tuple(places), score, run.digits)
 
 
 def unfinished(text: str, run: Run, types: Collection[EntityType]) -> Found | None:
@@ -85,7 +88,7 @@ def _said(text: str, run: Run, previous_end: int) -> dict[EntityType, float]:
     after = text[run.end : run.end + _AFTER].partition("\n")[0]
     scores: dict[EntityType, float] = {}
     for context in CONTEXTS:
-        if not context.digits <= count <= _TOO_MANY:
+        if not context.digits <= count <= context.most:
             continue
         found = [match.end() for match in context.words.finditer(before)]
         if found:
@@ -111,6 +114,16 @@ def _shaped(run: Run) -> Iterator[tuple[EntityType, float]]:
     ):
         if fits:
             yield type_, score
+
+
+def _whole_word(text: str, place: tuple[int, int]) -> tuple[int, int]:
+    """Return a place with the letters next to it."""
+    start, end = place
+    while start > 0 and text[start - 1].isalnum():
+        start -= 1
+    while end < len(text) and text[end].isalnum():
+        end += 1
+    return start, end
 
 
 def _with_sign(text: str, span: tuple[int, int]) -> tuple[int, int]:

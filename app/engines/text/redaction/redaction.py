@@ -13,6 +13,8 @@ from app.engines.text.redaction.found import Found
 from app.engines.text.redaction.numbers import numbers, unfinished
 from app.engines.text.redaction.persons import same_person
 
+_COMPARED = 1000  # different names of persons; more are one person only if they are equal: each is compared with all
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -39,7 +41,8 @@ class Numbering:
         """Return the number of a value; `earlier`: that of a part of it, if the value is new."""
         known = self._numbers[type_]
         if value not in known:
-            person = same_person(value, known) if type_ is EntityType.PERSON else None
+            is_compared = type_ is EntityType.PERSON and len(known) < _COMPARED
+            person = same_person(value, known) if is_compared else None
             known[value] = known[person] if person else earlier or self.highest[type_] + 1
             self.highest[type_] = max(known[value], self.highest[type_])
         return known[value]

@@ -58,6 +58,9 @@ async def download_audio(connection: Nats, reference: Object, path: Path) -> Non
     Raises:
         ClientError: The object cannot be downloaded, or the file cannot be written.
     """
+    if not path.name:
+        what = f"{path} is no file"
+        raise ClientError(what, "name a file in it")
     part = path.with_name(f"{path.name}.part")
     try:
         bucket = await connection.jetstream().object_store(reference.bucket)

@@ -38,6 +38,22 @@ def redact(text: str, language: str | None = "en", **fields: object) -> Redacted
         ("The user name is jsmith, not Smith.", "The user name is [USERNAME_PASSWORD], not Smith."),
         ("The password is Xy7-q!", "The password is [USERNAME_PASSWORD]!"),
         ("Order 482913.", "Order [NUMBER]."),
+        ("I was born on 12 Jan 1985.", "I was born on [DATE_OF_BIRTH]."),
+        ("DOB: Jan. 12, 1985", "DOB: [DATE_OF_BIRTH]"),
+        ("I was born on 3 / 4 / 1985 or in 1985.", "I was born on [DATE_OF_BIRTH] or in [DATE_OF_BIRTH]."),
+        (
+            "Date of birth 19850304, passport number C01X00T47.",
+            "Date of birth [DATE_OF_BIRTH], passport number [NATIONAL_ID].",
+        ),
+        ("My passport is AB1234567.", "My passport is [NATIONAL_ID]."),
+        ("We live at 12 adams street and 7 mystic lane now.", "We live at [ADDRESS] and [ADDRESS] now."),
+        ("See HTTP://EXAMPLE.COM/x, Www.Foo.Com or foo.com:8080/x?y=1 now.", "See [URL], [URL] or [URL] now."),
+        ("I work at foo.com and I'm at home.Call me.", "I work at [URL] and I'm at home.Call me."),
+        (
+            "The password is incorrect, so a password reset is required.",
+            "The password is incorrect, so a password reset is required.",
+        ),
+        ("The caller paid 15000 dollars.", "The caller paid [NUMBER] dollars."),
         (
             "My account number is 7, nerd, 7, 7, 7, 8, ring, 8, 8, 0. I opened it.",
             "My account number is [BANK_ACCOUNT]. I opened it.",
@@ -68,6 +84,10 @@ def test_english(text: str, expected: str) -> None:
         ("Паспорт сорок пять двенадцать, триста сорок пять шестьсот семьдесят восемь", "Паспорт [NATIONAL_ID]"),
         ("Живу на улице Ленина, дом 5, квартира 12.", "Живу на [ADDRESS]."),
         ("Родился третьего мая 1970 года.", "Родился [DATE_OF_BIRTH]."),
+        (
+            "Дата рождения 12 03 1985, родилась 12 апр. 1985.",
+            "Дата рождения [DATE_OF_BIRTH], родилась [DATE_OF_BIRTH].",
+        ),
         ("Логин ivanov, пароль Qwe123.", "Логин [USERNAME_PASSWORD], пароль [USERNAME_PASSWORD]."),
     ],
 )
