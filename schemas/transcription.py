@@ -322,8 +322,8 @@ class TranscriptionResult(Message):
     voices_error: VoicesError = None
     audio_error: ErrorDetail | None = Field(
         None,
-        description="Why the audio of a live task with `keep_audio` is not stored; the text is complete. Null: no "
-        "error.",
+        description="Why the audio of a live task with `keep_audio` is not stored, or has no redacted copy; the text "
+        "is complete. Null: no error.",
     )
     redacted_audio: Object | None = Field(
         None,

@@ -24,7 +24,7 @@ from app.engines.messages import Load, Loaded, StageAdvanced
 from app.engines.window_queue import Rank, WindowQueue
 from app.engines.windows import Window, WindowText
 from app.runtime.cancellation import StopScope, cancel_all, drop_error
-from app.runtime.errors import TransientError
+from app.runtime.errors import PermanentError, TransientError
 from app.runtime.telemetry.live_metrics import LiveMetrics
 from app.settings import Settings
 from app.speech.diarizer import BackgroundDiarization, Diarizer
@@ -91,8 +91,11 @@ class LiveTranscriber:
             result = await asyncio.to_thread(session.result, loaded.model)
             if task.redact is None or not is_requested(task.redact):
                 return await self._keep_audio(task, recording, result)
-            async with redacted_copy(self.engine, recording, result, task.redact, append) as (copy, with_copy):
-                return await self._keep_audio(task, copy, with_copy)
+            try:
+                async with redacted_copy(self.engine, recording, result, task.redact, append) as (copy, with_copy):
+                    return await self._keep_audio(task, copy, with_copy)
+            except PermanentError as error:  # such as more audio than AUDIO_MAX_SECONDS
+                return result.model_copy(update={"audio_error": error.detail})
 
     async def _keep_audio(
         self, task: LiveTask, recording: Recording, result: TranscriptionResult

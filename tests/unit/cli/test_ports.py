@@ -91,4 +91,11 @@ def test_the_page_is_served_unless_an_option_turns_it_off(
     runs: list[tuple[object, ...]] = []
     monkeypatch.setattr(up, "run", lambda *options: runs.append(options))
     commands.up(**options)
-    assert runs == [(1, "127.0.0.1", None, page)]
+    assert runs == [(1, "127.0.0.1", None, page, ())]
+
+
+def test_services_on_top_are_named_in_one_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[tuple[object, ...]] = []
+    monkeypatch.setattr(up, "run", lambda *options: runs.append(options))
+    commands.up(no_page=True, with_="search,forward")
+    assert runs == [(1, "127.0.0.1", None, None, ("search", "forward"))]

@@ -3,6 +3,7 @@
 import struct
 from base64 import b64decode
 from itertools import pairwise
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
@@ -181,6 +182,23 @@ async def test_audio_is_stored_without_what_is_redacted(nats: InMemoryNats) -> N
     for entity, span in zip(entities, job.spans, strict=True):
         assert span.start == pytest.approx(max(entity.start - MARGIN_S, 0))
         assert span.end == pytest.approx(entity.end + MARGIN_S)
+
+
+async def test_audio_that_cannot_be_redacted_costs_no_text_and_is_not_stored(nats: InMemoryNats) -> None:
+    class Engine(FakeEngine):
+        def _reply(self, job: Any) -> Any:
+            if isinstance(job, RedactAudio):
+                raise PermanentError(ErrorCode.AUDIO_TOO_LARGE, "There is too much audio.")
+            return super()._reply(job)
+
+    # When the redaction of the audio fails for good
+    redact = TaskRedaction(entities=(EntityType.CARD,), audio=AudioRedaction.SILENCE)
+    result = result_in(await updates_of(Parts(nats, engine=Engine()), keep_audio=True, redact=redact))
+    # Then the result has the text and says why there is no audio
+    assert result.segments
+    assert result.audio_error is not None
+    assert (result.audio_error.code, result.redacted_audio) == (ErrorCode.AUDIO_TOO_LARGE, None)
+    assert nats.streams["OBJ_audio"].messages == []
 
 
 @pytest.mark.parametrize("diarize", [False, True])
