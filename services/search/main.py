@@ -36,7 +36,7 @@ DURABLE = "search"  # the name of the positions in both streams
 # Of FastStream's pulls in batches a part is lost now and then, and comes again only after _ACK_WAIT_S: nats-py ends a
 # pull by a TimeoutError that is not the one of nats-py, and FastStream then drops what it has read.
 _PULL = PullSub(batch_size=100)
-_PAUSE_S = 0.1  # how long a result waits for others that are indexed in the same transaction
+_PAUSE_S = 0.02  # how long a result waits for others that are indexed in the same transaction
 _ACK_WAIT_S = 10.0  # after this time NATS delivers what a service that died has not indexed
 _AGAIN_S = 10.0  # after this time messages come again that could not be indexed
 log = logging.getLogger(__name__)
