@@ -4,22 +4,26 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from natscribe.schemas.errors import ErrorCode
 from natscribe.schemas.live import LiveAudio, LiveTask, Partial
 from natscribe.schemas.transcription import Segment, Word
 from prometheus_client import CollectorRegistry
 
+from app.engines.persons import find_persons
 from app.engines.window_queue import WindowQueue
 from app.engines.windows import Window, WindowText
 from app.runtime.cancellation import cancel_all
+from app.runtime.errors import TransientError
 from app.runtime.telemetry.live_metrics import LiveMetrics
 from app.speech.live.partials import PartialPublisher
 from app.speech.live.source import LiveSource
 from app.speech.redaction import Redactor
 from app.speech.updates import Checkpoint
 from tests.fakes.engine import FakeEngine
+from tests.waiting import eventually, patiently
 
 TASK = LiveTask(task_id="live-1", user_id=7, audio=LiveAudio(channels=2))
 
@@ -205,3 +209,23 @@ async def test_a_task_that_is_redacted_has_partials_only_on_request(speech: Spee
     async with partials_of(speech, wanted), asyncio.timeout(10):
         shown = await speech.shown.get()
     assert (shown.text, shown.stable) == ("Call [PHONE]", "")
+
+
+async def test_a_preview_that_fails_costs_one_partial(speech: Speech, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given the search for names fails once
+    failures: list[Exception] = [TransientError(ErrorCode.ENGINE_FAILED, "The engine has ended.")]
+    find = find_persons
+
+    async def fails_once(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return await find(*arguments)
+
+    monkeypatch.setattr("app.speech.redaction.find_persons", fails_once)
+    speech.open, speech.words = [utterance(0)], [["Hello", " Anna"]]
+    task = LiveTask.model_validate(TASK.model_dump() | {"redact": {"entities": ["person"], "partials": True}})
+    async with partials_of(speech, task), asyncio.timeout(patiently(10)):
+        await eventually(lambda: not failures)
+        # When there is more audio, then the next partial is published
+        speech.open = [utterance(0, 4.0)]
+        assert (await speech.shown.get()).end == 4.0

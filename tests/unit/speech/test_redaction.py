@@ -88,7 +88,7 @@ async def test_a_task_without_redact_has_its_text_as_it_is() -> None:
         ("my card number is 4111", "uh, 1111 1111 1111 that is it"),
     ],
 )
-@pytest.mark.parametrize("silent", [0, 1])
+@pytest.mark.parametrize("silent", [0, 1, MAX_HELD + 2])
 async def test_a_number_over_two_windows_of_a_recording_is_one_value(first: str, second: str, silent: int) -> None:
     # Given a card number that begins in one window and ends in a later one, with a silent window between or not
     windows = [window(first), *[window(at=20)] * silent, window(second, at=40)]
@@ -152,6 +152,20 @@ async def test_equal_values_have_one_number_in_all_windows() -> None:
     ]
     texts = await recording(redactor("phone", replace="numbered"), *windows)
     assert [[entity.number for entity in text.entities] for text in texts] == [[1, 2], [1]]
+
+
+async def test_parts_of_a_number_are_one_value_although_the_first_are_released() -> None:
+    # Given a number that goes on over more windows than wait for others
+    parts = [window("one two", at=20 * number) for number in range(1, MAX_HELD + 4)]
+    texts = await recording(redactor("phone", replace="numbered"), window("my phone is five five five"), *parts)
+    # Then each part has the same number
+    assert said(texts) == ["my phone is [PHONE_1]", *["[PHONE_1]"] * len(parts)]
+
+
+async def test_new_values_have_other_numbers_than_a_channel_from_the_cache() -> None:
+    new = redactor("phone", replace="numbered")
+    new.number_after([SpokenEntity(type=EntityType.PHONE, start=0, end=1, score=1, number=3)])
+    assert said(await recording(new, window("call 555 123 4567"))) == ["call [PHONE_4]"]
 
 
 async def test_another_worker_continues_the_numbers_of_the_checkpoint() -> None:
